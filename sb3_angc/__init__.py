@@ -1,0 +1,3 @@
+"""Active Neural Generative Coding (ANGC) for Stable-Baselines3."""
+
+__version__ = "0.1.0"
