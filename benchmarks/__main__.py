@@ -1,0 +1,34 @@
+"""``python -m benchmarks <command>``: studies and their reports."""
+
+import importlib
+import sys
+
+from benchmarks.errors import BenchmarkError
+
+# A command is a module of this package with main(arguments) -> exit status.
+COMMANDS = ("run", "report")
+
+
+def main(arguments: list[str]) -> int:
+    """
+    Run a command.
+
+    :param arguments: the command and its arguments
+    :return: exit status
+    """
+    if not arguments or arguments[0] not in COMMANDS:
+        print(f"usage: python -m benchmarks {{{','.join(COMMANDS)}}} ...", file=sys.stderr)
+        return 2
+    try:
+        status: int = importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command does what is missing", file=sys.stderr)
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

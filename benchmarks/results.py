@@ -1,0 +1,126 @@
+"""One JSON file for each cell, whole or not there at all."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.study import Cell, Study
+
+Result = dict[str, Any]
+
+FORMAT = 1
+# The plan of the study that filled the folder: what the report expects to find.
+PLAN = "study.json"
+
+
+def write_json(path: Path, data: Any) -> None:
+    """
+    Write a file that is never seen half-written.
+
+    :param path: where to
+    :param data: plain types
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A line for each key of the first level: compact, and a diff still says what changed.
+    lines = [f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items()]
+    temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """
+    Read one of our files.
+
+    :param path: where from
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BenchmarkError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise BenchmarkError(f"{path}: not a result of this runner ({error})") from error
+
+
+class ResultsFolder:
+    """
+    The results of one study.
+
+    :param path: the folder
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open_for(self, study: Study) -> dict[str, Result]:
+        """
+        Check that the folder belongs to the study, store the study's plan in it and return what is done.
+
+        :param study: the study about to run
+        :return: results by the name of their cell
+        """
+        plan = self.path / PLAN
+        if plan.exists() and read_json(plan).get("study") != study.name:
+            raise BenchmarkError(f"{self.path}: holds the study {read_json(plan).get('study')!r}: {WAYS_OUT}")
+        cells = {cell.name: cell for cell in study.cells}
+        results = self.read()
+        for name, result in results.items():
+            if name in cells and result["cell"] != cells[name].as_dict():
+                raise BenchmarkError(f"{self.file(name)}: was run with other settings: {WAYS_OUT}")
+        write_json(
+            plan, {"format": FORMAT, "study": study.name, "cells": [cell.as_dict() for cell in study.cells]}
+        )
+        return {name: result for name, result in results.items() if name in cells}
+
+    def planned(self) -> list[Cell]:
+        """Every cell that the folder should hold."""
+        plan = self.path / PLAN
+        if not plan.exists():
+            raise BenchmarkError(f"{self.path}: no results of a study here, run one first")
+        return [Cell(**cell) for cell in read_json(plan)["cells"]]
+
+    def read(self) -> dict[str, Result]:
+        """Every result in the folder, by the name of its cell; failed ones too."""
+        files = sorted(path for path in self.path.glob("*.json") if path.name != PLAN)
+        results = {path.stem: read_json(path) for path in files}
+        for name, result in results.items():
+            if result.get("format") != FORMAT or "cell" not in result:
+                raise BenchmarkError(f"{self.file(name)}: not a result of this runner, move it away")
+        return results
+
+    def write(self, cell: Cell, result: Result) -> None:
+        """
+        Store a result.
+
+        :param cell: the cell
+        :param result: what came out of it
+        """
+        write_json(self.file(cell.name), result)
+
+    def discard(self, names: Iterable[str]) -> None:
+        """
+        Delete results.
+
+        :param names: names of their cells
+        """
+        for name in names:
+            self.file(name).unlink()
+
+    def clear(self) -> None:
+        """Delete the plan and every result."""
+        self.discard(self.read())
+        (self.path / PLAN).unlink(missing_ok=True)
+
+    def file(self, name: str) -> Path:
+        """
+        Where a cell's result is stored.
+
+        :param name: name of the cell
+        """
+        return self.path / f"{name}.json"
+
+
+WAYS_OUT = "name another folder with --output, or start over with --force"
