@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PACKAGES = ("torch", "numpy", "gymnasium", "stable_baselines3", "sb3_contrib", "rl_zoo3")
+PACKAGES = ("torch", "numpy", "gymnasium", "box2d", "stable_baselines3", "sb3_contrib", "rl_zoo3")
 
 
 def provenance() -> dict[str, Any]:
