@@ -1,0 +1,41 @@
+"""
+ANGC in RL Zoo: the Zoo's own commands, with ``angc`` among its algorithms::
+
+    python -m sb3_angc.zoo train --algo angc --env CartPole-v1
+    python -m sb3_angc.zoo enjoy --algo angc --env CartPole-v1 -f logs
+    python -m sb3_angc.zoo benchmark --log-dir logs --benchmark-dir results
+
+Commands and flags are the Zoo's. Two are ours: ``--figures FOLDER`` saves every figure of a plot
+command, ``--force`` overwrites files. Only this package touches the Zoo, so what has to be worked
+around in it is worked around here.
+
+A script of one's own calls :func:`register` before the Zoo parses its arguments.
+"""
+
+try:
+    import rl_zoo3.exp_manager
+    import rl_zoo3.train
+except ImportError as error:
+    raise ImportError(f"{error}: RL Zoo is an extra, pip install 'sb3_angc[zoo]'") from error
+
+from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
+from rl_zoo3.utils import ALGOS
+
+from sb3_angc import ANGC
+from sb3_angc.zoo.manager import Manager
+from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params
+
+__all__ = ["Manager", "register"]
+
+
+def register() -> None:
+    """
+    Make ``angc`` known to RL Zoo in this process, for training, watching and tuning.
+    Call it before the Zoo parses its arguments.
+    """
+    # The Zoo's modules share these dictionaries: they are changed in place.
+    ALGOS["angc"] = ANGC
+    HYPERPARAMS_SAMPLER["angc"] = sample_angc_params
+    HYPERPARAMS_CONVERTER["angc"] = convert_angc_params
+    for module in (rl_zoo3.exp_manager, rl_zoo3.train):
+        vars(module)["ExperimentManager"] = Manager

@@ -1,0 +1,46 @@
+"""The Zoo's manager of a training run, with what a plugin needs."""
+
+import argparse
+import os
+import tempfile
+from typing import Any
+
+from rl_zoo3.exp_manager import ExperimentManager
+
+# Settings of an algorithm where no -conf is given: the Zoo looks in its own package only.
+SETTINGS = {"angc": "sb3_angc.hyperparams"}
+
+
+class TrialNumber(int):
+    """A trial's number, of which 0 is one too: the Zoo tests it for truth."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class Manager(ExperimentManager):
+    """
+    The Zoo's manager of a run, which also finds the settings of a plugin.
+
+    :param args: the parsed arguments, which are saved beside the agent
+    :param algo: the algorithm
+    :param more: the Zoo's
+    :param settings: the Zoo's
+    """
+
+    def __init__(self, args: argparse.Namespace, algo: str, *more: Any, **settings: Any) -> None:
+        if settings.get("config") is None and algo in SETTINGS:
+            settings["config"] = args.conf_file = SETTINGS[algo]
+        super().__init__(args, algo, *more, **settings)
+        if self.trial_id is not None:
+            self.trial_id = TrialNumber(self.trial_id)
+        if self.optimize_hyperparameters:
+            # Tuning leaves its run folder empty, and ``enjoy`` would take that for the newest run.
+            self.unused_folder = tempfile.TemporaryDirectory()
+            self.save_path = self.unused_folder.name
+            self.params_path = os.path.join(self.save_path, self.env_name)
+
+    def _save_config(self, saved_hyperparams: dict[str, Any]) -> None:
+        # The budget that was used: where -n gives it, the Zoo would save that of the settings file.
+        saved_hyperparams["n_timesteps"] = self.n_timesteps
+        super()._save_config(saved_hyperparams)
