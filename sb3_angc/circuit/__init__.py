@@ -1,0 +1,8 @@
+"""Neural generative coding circuits. Knows nothing of reinforcement learning."""
+
+from sb3_angc.circuit.activations import ACTIVATIONS, Activation
+from sb3_angc.circuit.circuit import NGCCircuit
+from sb3_angc.circuit.settings import PRESETS, CircuitSettings
+from sb3_angc.circuit.state import CircuitState
+
+__all__ = ["ACTIVATIONS", "PRESETS", "Activation", "CircuitSettings", "CircuitState", "NGCCircuit"]

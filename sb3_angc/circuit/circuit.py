@@ -1,0 +1,217 @@
+"""The neural generative coding circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from sb3_angc.circuit.activations import get_activation
+from sb3_angc.circuit.settings import CircuitSettings, make_settings
+from sb3_angc.circuit.settling import Settling
+from sb3_angc.circuit.state import CircuitState
+from sb3_angc.circuit.synapses import DenseSynapses
+
+
+class NGCCircuit(nn.Module):
+    """
+    A neural generative coding (NGC) circuit: layers that predict the next one, errors that travel
+    back over synapses of their own, and local updates. Nothing is differentiated.
+
+    Paper: https://arxiv.org/abs/2107.07046, https://arxiv.org/abs/2012.03405
+
+    Regression, without any reinforcement learning:
+
+    >>> import torch as th
+    >>> from sb3_angc.circuit import NGCCircuit
+    >>> _ = th.manual_seed(0)
+    >>> x = th.rand(512, 2)
+    >>> y = x[:, :1] * x[:, 1:]
+    >>> circuit = NGCCircuit([2, 64, 64, 1])
+    >>> optimizer = th.optim.Adam(circuit.parameters(), lr=1e-2)
+    >>> for _ in range(500):
+    ...     state = circuit.settle(x, y)
+    ...     circuit.step(circuit.local_updates(state), optimizer)
+    >>> bool((circuit.project(x) - y).square().mean() < 1e-3 * y.var())
+    True
+
+    :param layer_sizes: Sizes of all layers from the clamped input to the clamped output, at least two
+    :param preset: ``"settled"``, ``"paper"`` or ``"released"``, see ``PRESETS``
+    :param name: Name of the circuit in errors and diagnostics
+    :param settings: Single settings that override the preset's, see :class:`CircuitSettings`
+    :raises ValueError: If a size, the preset or a setting is not allowed
+    """
+
+    learning_time: th.Tensor
+
+    def __init__(
+        self, layer_sizes: Sequence[int], preset: str = "settled", name: str = "circuit", **settings: Any
+    ) -> None:
+        super().__init__()
+        layer_sizes = list(layer_sizes)
+        if len(layer_sizes) < 2 or not all(isinstance(size, int) and size >= 1 for size in layer_sizes):
+            raise ValueError(
+                f"layer_sizes={layer_sizes} is not allowed: it must hold at least two integers, "
+                "the input's and the output's, each at least 1"
+            )
+        self.name = name
+        self.layer_sizes = layer_sizes
+        self.settings: CircuitSettings = make_settings(preset, **settings)
+        self.synapses = nn.ModuleList(
+            DenseSynapses(
+                size_in,
+                size_out,
+                bias=self.settings.bias,
+                # Errors never travel back into the clamped input.
+                learned_feedback=self.settings.feedback == "learned" and index > 0,
+            )
+            for index, (size_in, size_out) in enumerate(zip(layer_sizes, layer_sizes[1:], strict=False))
+        )
+        # Sum of the learning rates of all steps so far, on which the alignment decay depends.
+        self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
+        self._constrain_weights()
+
+    @property
+    def bundles(self) -> list[DenseSynapses]:
+        """The bundles of synapses, from input to output."""
+        return list(self.synapses)  # type: ignore[arg-type]
+
+    def project(self, x: th.Tensor) -> th.Tensor:
+        """
+        The output predicted from an input alone. With errors on the potential and no leak this is
+        the settled output of the circuit when the output is free: all errors are zero.
+
+        :param x: Input, ``(batch, layer_sizes[0])``
+        :return: Output, ``(batch, layer_sizes[-1])``
+        """
+        phi = get_activation(self.settings.activation).function
+        g = get_activation(self.settings.prediction_activation).function
+        activity = phi(x) if self.settings.activate_input else x
+        *hidden, output = self.bundles
+        for bundle in hidden:
+            activity = phi(g(bundle.predict(activity)))
+        return g(output.predict(activity))
+
+    forward = project
+
+    def settle(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> CircuitState:
+        """
+        Clamp input and output and let the hidden layers settle for ``inference_steps`` steps.
+
+        :param x: Input, ``(batch, layer_sizes[0])``
+        :param y: Output, ``(batch, layer_sizes[-1])``
+        :param clamped: 1 where an output is clamped and 0 where it is left free, same shape as
+            ``y``; ``None`` clamps all
+        :return: States, predictions and errors of every layer
+        :raises ValueError: If an input is not finite, or the circuit diverged: the layer is named
+        """
+        state = Settling(self.bundles, self.settings, x, y, clamped).run()
+        if not th.isfinite(state.energies[-1].sum()):
+            self._raise_not_finite(state)
+        return state
+
+    def local_updates(self, state: CircuitState) -> dict[str, th.Tensor]:
+        """
+        One update for each parameter from what the synapse sees at its two ends:
+        ``dW = phi(z).T e * M_W`` and ``dE = gamma_e dW.T * M_E``.
+
+        :param state: A settled state
+        :return: Updates by parameter name (as in ``named_parameters()``), of the parameters' shapes.
+            They are to be added: a step along them lowers the energy.
+        """
+        updates: dict[str, th.Tensor] = {}
+        for index, bundle in enumerate(self.bundles):
+            changes = bundle.hebbian(state.activities[index], state.errors[index])
+            if self.settings.modulation:
+                changes["weight"] = changes["weight"] * bundle.modulation()[0]
+            if self.settings.normalize_updates:
+                changes = {name: _normalized(change) for name, change in changes.items()}
+            if bundle.feedback is not None:
+                changes["feedback"] = self._feedback_change(bundle, changes["weight"])
+            updates.update({f"synapses.{index}.{name}": change for name, change in changes.items()})
+        return updates
+
+    def step(
+        self,
+        updates: dict[str, th.Tensor],
+        optimizer: th.optim.Optimizer,
+        max_norm: float | None = None,
+    ) -> None:
+        """
+        One learning step. The optimizer moves weights and biases along their updates; error
+        weights then take ``gamma_e`` times the change of the prediction weights beside them (which
+        is where an optimizer of their own, fed equal updates, would take them); last come alignment
+        decay and weight norm.
+
+        :param updates: Updates of :meth:`local_updates`
+        :param optimizer: Any torch optimizer over this circuit's parameters
+        :param max_norm: The updates of weights and biases are scaled down so that their joint norm
+            is at most this
+        :raises ValueError: If an update is not finite; no weight has changed then
+        """
+        parameters = {
+            name: parameter for name, parameter in self.named_parameters() if not name.endswith("feedback")
+        }
+        steps = [updates[name] for name in parameters]
+        norm = th.stack(th._foreach_norm(steps)).norm()
+        if not th.isfinite(norm):
+            raise ValueError(f"{self.name} diverged: its local updates are not finite")
+        scale = -1.0 if max_norm is None else -(max_norm / norm.clamp(min=max_norm))
+        for parameter, gradient in zip(parameters.values(), th._foreach_mul(steps, scale), strict=True):
+            parameter.grad = gradient  # an optimizer steps against the gradient: minus the update
+        before = [bundle.weight.clone() for bundle in self.bundles]
+        optimizer.step()
+        for bundle, weight in zip(self.bundles, before, strict=True):
+            if bundle.feedback is not None:
+                bundle.feedback += self._feedback_change(bundle, bundle.weight - weight)
+        self._decay(float(optimizer.param_groups[0]["lr"]))
+        self._constrain_weights()
+
+    def _feedback_change(self, bundle: DenseSynapses, weight_change: th.Tensor) -> th.Tensor:
+        """``dE = gamma_e dW.T * M_E`` (``E`` is stored beside ``W``: no transpose)."""
+        change = weight_change
+        if self.settings.feedback_rate != 1:
+            change = self.settings.feedback_rate * change
+        if self.settings.modulation:
+            change = change * bundle.modulation()[1]
+        return change
+
+    def _decay(self, learning_rate: float) -> None:
+        """Shrink ``W`` and ``E`` alike, so that what is not shared by the two dies out."""
+        settings = self.settings
+        pairs = [
+            matrix
+            for bundle in self.bundles
+            if bundle.feedback is not None
+            for matrix in (bundle.weight, bundle.feedback)
+        ]
+        if settings.alignment_decay > 0 and pairs:
+            rate = settings.alignment_decay * th.exp(-self.learning_time / settings.alignment_time)
+            th._foreach_mul_(pairs, (1 - learning_rate * rate).clamp(min=0).to(pairs[0].dtype))
+        self.learning_time += learning_rate
+
+    def _constrain_weights(self) -> None:
+        """``W <- norm * W / |W|`` for every weight matrix, where a norm is set."""
+        if self.settings.weight_norm is not None:
+            for bundle in self.bundles:
+                for matrix in (bundle.weight, bundle.feedback):
+                    if matrix is not None:
+                        matrix *= self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)
+
+    def _raise_not_finite(self, state: CircuitState) -> None:
+        if not th.isfinite(state.activities[0]).all():
+            raise ValueError(f"{self.name} received an input that is not finite")
+        if not th.isfinite(state.potentials[-1]).all():
+            raise ValueError(f"{self.name} received an output to clamp that is not finite")
+        for layer, error in enumerate(state.errors, start=1):
+            if not th.isfinite(th.linalg.vecdot(error, error)).all():
+                raise ValueError(
+                    f"{self.name} diverged in layer {layer} of {len(state.errors)}: its errors are too large "
+                    "or not finite. Lower the learning rate or step_size, or use the 'settled' preset"
+                )
+
+
+def _normalized(update: th.Tensor) -> th.Tensor:
+    return update / th.linalg.vector_norm(update).clamp(min=1e-12)

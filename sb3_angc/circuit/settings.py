@@ -1,0 +1,184 @@
+"""The settings of a circuit, one per symbol of the equations, and the named presets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from sb3_angc.circuit.activations import Activation, get_activation
+
+StepRule = Literal["fixed", "spectral", "line_search"]
+Order = Literal["simultaneous", "inward", "scheduled"]
+Feedback = Literal["learned", "tied"]
+InitialState = Literal["zeros", "projection"]
+ErrorOn = Literal["activity", "potential"]
+
+
+@dataclass(frozen=True)
+class CircuitSettings:
+    """
+    What a circuit computes. Symbols are those of the NGC papers (Ororbia & Mali 2022,
+    https://arxiv.org/abs/2107.07046; Ororbia & Kifer 2022, https://arxiv.org/abs/2012.03405).
+
+    :param inference_steps: ``T`` (the paper's ``K``), settling steps per batch. ``None`` is one
+        step for each bundle of synapses. Usual range: 1 to 50.
+    :param order: Which hidden layers a step moves. ``"simultaneous"``: all at once, from the same
+        errors. ``"inward"``: one after the other from the clamped output towards the input, each
+        from fresh errors (Gauss-Seidel). ``"scheduled"``: step ``t`` moves the ``t``-th layer from
+        the output only, while predictions and activities stay as they were at the start.
+    :param step_rule: How far a layer moves. ``"fixed"``: ``beta``. ``"spectral"``: ``beta`` over
+        the curvature bound from the weights' largest singular value, tracked by one power
+        iteration per batch. ``"line_search"``: ``beta`` times the gain that lowers the energy most
+        along the step, one gain for each layer and sample; needs ``order="inward"``.
+    :param step_size: ``beta``, above 0. Usual range: 0.01 to 1.
+    :param leak: ``gamma_v``, decay of the potentials while settling, at least 0. Usual: 0 to 0.01.
+    :param error_scale: ``beta_e``: errors are discrepancies divided by ``2 beta_e``. Above 0.
+    :param error_on: What a hidden error compares with the prediction: the ``"activity"``
+        ``phi(z)``, as in the papers, or the ``"potential"`` ``z``.
+    :param initial_state: Hidden potentials before the first step: ``"zeros"``, or the
+        ``"projection"`` of the input.
+    :param activation: ``phi``, a name or an :class:`Activation`
+    :param prediction_activation: ``g``, applied to every prediction; the papers use the identity
+    :param activate_input: Whether ``phi`` applies to the clamped input as well
+    :param use_derivatives: Whether errors that come back are multiplied by ``phi'`` (and ``g'``).
+        The papers leave the derivatives out.
+    :param feedback: ``"learned"``: errors travel back over their own synapses ``E``.
+        ``"tied"``: over ``W``'s transpose (weight transport).
+    :param feedback_rate: ``gamma_e``, how much of ``W``'s change ``E`` takes, above 0. Usual: 0.9 to 1.
+    :param alignment_decay: Decay of ``W`` and ``E`` in units of the learning rate, at least 0: with
+        equal changes and equal decay ``E`` turns towards ``W``'s transpose (Kolen & Pollack 1994;
+        Akrout et al. 2019, https://arxiv.org/abs/1904.05391). Usual range: 0 to 5.
+    :param alignment_time: Summed learning rate after which the decay has fallen to ``1/e``:
+        alignment is needed early, and the decay costs accuracy later. Above 0; may be infinite.
+    :param modulation: ``M_W`` and ``M_E``, scaling each neuron's update by its share of the
+        synaptic weight
+    :param normalize_updates: Whether each update is divided by its Frobenius norm
+    :param weight_norm: Frobenius norm that each weight matrix is set to after every update, or
+        ``None``
+    :param bias: Whether predictions have a bias
+    """
+
+    inference_steps: int | None = 2
+    order: Order = "inward"
+    step_rule: StepRule = "line_search"
+    step_size: float = 1.0
+    leak: float = 0.0
+    error_scale: float = 0.5
+    error_on: ErrorOn = "potential"
+    initial_state: InitialState = "projection"
+    activation: str | Activation = "relu"
+    prediction_activation: str | Activation = "identity"
+    activate_input: bool = False
+    use_derivatives: bool = True
+    feedback: Feedback = "learned"
+    feedback_rate: float = 1.0
+    alignment_decay: float = 3.0
+    alignment_time: float = 0.5
+    modulation: bool = False
+    normalize_updates: bool = False
+    weight_norm: float | None = None
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        get_activation(self.activation, "activation")
+        get_activation(self.prediction_activation, "prediction_activation")
+        for name, allowed in _CHOICES.items():
+            _check(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
+        steps = self.inference_steps
+        _check("inference_steps", steps, steps is None or _is_integer(steps, 1), "an integer of at least 1")
+        for name in ("step_size", "error_scale", "feedback_rate", "alignment_time"):
+            _check(name, getattr(self, name), _is_above(getattr(self, name), 0), "a number above 0")
+        for name in ("leak", "alignment_decay"):
+            _check(name, getattr(self, name), _is_at_least(getattr(self, name), 0), "a number of at least 0")
+        norm = self.weight_norm
+        _check("weight_norm", norm, norm is None or _is_above(norm, 0), "None or a number above 0")
+        _check(
+            "step_rule",
+            self.step_rule,
+            self.step_rule != "line_search" or self.order == "inward",
+            f"'fixed' or 'spectral' with order={self.order!r}: the line search moves one layer at a time",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings by name."""
+        return asdict(self)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "order": get_args(Order),
+    "step_rule": get_args(StepRule),
+    "feedback": get_args(Feedback),
+    "error_on": get_args(ErrorOn),
+    "initial_state": get_args(InitialState),
+}
+
+def _check(name: str, value: object, is_allowed: bool, allowed: str) -> None:
+    if not is_allowed:
+        raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")
+
+
+def _is_integer(value: object, at_least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _is_above(value: Any, bound: float) -> bool:
+    return _is_number(value) and value > bound
+
+
+def _is_at_least(value: Any, bound: float) -> bool:
+    return _is_number(value) and value >= bound and math.isfinite(value)
+
+
+PRESETS: dict[str, CircuitSettings] = {
+    # Iterative settling with learned feedback that learns as well as backpropagation. The default.
+    "settled": CircuitSettings(),
+    # The equations of the papers to the letter.
+    "paper": CircuitSettings(
+        inference_steps=10,
+        order="simultaneous",
+        step_rule="fixed",
+        step_size=0.1,
+        leak=0.001,
+        error_on="activity",
+        initial_state="zeros",
+        activate_input=True,
+        use_derivatives=False,
+        feedback_rate=0.95,
+        alignment_decay=0.0,
+        modulation=True,
+        normalize_updates=True,
+        weight_norm=2.0,
+        bias=False,
+    ),
+    # What the authors' released code computes: the gradient of half the squared error.
+    "released": CircuitSettings(
+        inference_steps=None,
+        order="scheduled",
+        step_rule="fixed",
+        feedback="tied",
+        alignment_decay=0.0,
+    ),
+}
+
+
+def make_settings(preset: str = "settled", **overrides: Any) -> CircuitSettings:
+    """
+    A preset with some of its settings replaced.
+
+    :param preset: A name in ``PRESETS``
+    :param overrides: Settings of :class:`CircuitSettings` by name
+    :return: The settings
+    :raises ValueError: If the preset or a setting is unknown, or a value is not allowed
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset={preset!r} is unknown: choose one of {', '.join(PRESETS)}")
+    known = [field.name for field in fields(CircuitSettings)]
+    for name in overrides:
+        if name not in known:
+            raise ValueError(f"{name!r} is not a circuit setting: choose from {', '.join(known)}")
+    return replace(PRESETS[preset], **overrides)
