@@ -11,24 +11,56 @@ def sample_angc_params(
     trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
 ) -> dict[str, Any]:
     """
-    Search space of ANGC for ``train -optimize``. A trial that diverges raises ``ValueError``,
-    which the Zoo counts as pruned.
+    Sample settings of ANGC. A trial whose circuits diverge raises ``ValueError``, on which the Zoo prunes it.
 
     :param trial: Optuna's trial
-    :param n_actions: not used, the Zoo knows it for continuous actions only
+    :param n_actions: not used: of continuous actions
     :param n_envs: not used
     :param additional_args: not used
-    :return: settings for ``ANGC``
+    :return: arguments for ``ANGC``
     """
-    return convert_angc_params({})
+    feedback = trial.suggest_categorical("feedback", ["learned", "tied"])
+    sampled = {
+        # Q-learning, around the Zoo's tuned settings of DQN
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        "one_minus_gamma": trial.suggest_float("one_minus_gamma", 0.003, 0.05, log=True),
+        "batch_size_pow": trial.suggest_int("batch_size_pow", 5, 8),
+        "train_freq_pow": trial.suggest_int("train_freq_pow", 0, 8),
+        "updates_per_step": trial.suggest_categorical("updates_per_step", [0.25, 0.5, 1.0]),
+        "target_update_interval": trial.suggest_int("target_update_interval", 1, 2000, log=True),
+        "exploration_fraction": trial.suggest_float("exploration_fraction", 0.05, 0.5),
+        "exploration_final_eps": trial.suggest_float("exploration_final_eps", 0.01, 0.15),
+        "alpha_epistemic": trial.suggest_categorical("alpha_epistemic", [0.0, 0.01, 0.03, 0.1, 0.3, 1.0]),
+        # The circuits
+        "net_arch": trial.suggest_categorical("net_arch", list(NET_ARCHS)),
+        "inference_steps": trial.suggest_int("inference_steps", 1, 20, log=True),
+        "step_rule": trial.suggest_categorical("step_rule", ["fixed", "spectral", "line_search"]),
+        "step_size": trial.suggest_float("step_size", 0.1, 1.0),
+        "feedback": feedback,
+    }
+    if feedback == "learned":
+        sampled["alignment_decay"] = trial.suggest_float("alignment_decay", 0.1, 10, log=True)
+    return convert_angc_params(sampled)
 
 
 def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     """
-    From what Optuna stores to settings of ``ANGC``. The Zoo calls it for a stored trial too
+    From what Optuna stores to arguments of ``ANGC``. The Zoo calls it for a stored trial as well
     (``--trial-id``), so every transformation is here.
 
     :param sampled_params: the parameters of a trial
-    :return: settings for ``ANGC``
+    :return: arguments for ``ANGC``
     """
-    return dict(sampled_params)
+    params = dict(sampled_params)
+    circuit_settings = ("inference_steps", "step_rule", "step_size", "feedback", "alignment_decay")
+    circuit_kwargs = {name: params.pop(name) for name in circuit_settings if name in params}
+    train_freq = 2 ** params.pop("train_freq_pow")
+    return {
+        "gamma": 1 - params.pop("one_minus_gamma"),
+        "batch_size": 2 ** params.pop("batch_size_pow"),
+        "train_freq": train_freq,
+        "gradient_steps": max(round(train_freq * params.pop("updates_per_step")), 1),
+        # The Zoo replaces the whole of the settings file's policy_kwargs.
+        "policy_kwargs": {"net_arch": NET_ARCHS[params.pop("net_arch")], "circuit_kwargs": circuit_kwargs},
+        **params,
+    }
