@@ -1,3 +1,12 @@
-"""Active Neural Generative Coding (ANGC) for Stable-Baselines3."""
+"""
+Active Neural Generative Coding (ANGC) for Stable-Baselines3: reinforcement learning without
+backpropagation.
+"""
+
+from sb3_angc.angc import ANGC
+from sb3_angc.circuit import NGCCircuit
+from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
 
 __version__ = "0.1.0"
+
+__all__ = ["ANGC", "ANGCPolicy", "MlpPolicy", "MultiInputPolicy", "NGCCircuit"]

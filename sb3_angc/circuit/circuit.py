@@ -78,6 +78,10 @@ class NGCCircuit(nn.Module):
         """The bundles of synapses, from input to output."""
         return list(self.synapses)  # type: ignore[arg-type]
 
+    def prediction_parameters(self) -> dict[str, nn.Parameter]:
+        """The weights and biases by name: all parameters but the error weights."""
+        return {name: value for name, value in self.named_parameters() if not name.endswith("feedback")}
+
     def project(self, x: th.Tensor) -> th.Tensor:
         """
         The output predicted from an input alone. With errors on the potential and no leak this is
@@ -151,9 +155,7 @@ class NGCCircuit(nn.Module):
             is at most this
         :raises ValueError: If an update is not finite; no weight has changed then
         """
-        parameters = {
-            name: parameter for name, parameter in self.named_parameters() if not name.endswith("feedback")
-        }
+        parameters = self.prediction_parameters()
         steps = [updates[name] for name in parameters]
         norm = th.stack(th._foreach_norm(steps)).norm()
         if not th.isfinite(norm):

@@ -1,0 +1,390 @@
+"""Active Neural Generative Coding, the algorithm."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, ClassVar, TypeVar
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.base_class import maybe_make_env
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import (
+    DictReplayBufferSamples,
+    GymEnv,
+    MaybeCallback,
+    ReplayBufferSamples,
+    Schedule,
+)
+from stable_baselines3.common.utils import LinearSchedule
+
+from sb3_angc.checks import check_finite, check_fraction, check_positive_integer, check_weight
+from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
+
+SelfANGC = TypeVar("SelfANGC", bound="ANGC")
+
+
+class ANGC(OffPolicyAlgorithm):
+    """
+    Active Neural Generative Coding (ANGC): Q-learning by two predictive coding circuits, without
+    backpropagation.
+
+    Paper: https://arxiv.org/abs/2107.07046
+
+    The arguments up to ``_init_setup_model`` are DQN's, in DQN's order. The environment may also
+    come first and alone, ``ANGC("CartPole-v1")``: the policy class is then chosen from its
+    observation space.
+
+    :param policy: The policy model to use (MlpPolicy, MultiInputPolicy), or the environment
+    :param env: The environment to learn from (if registered in Gym, can be str)
+    :param learning_rate: The learning rate of both circuits, it can be a function
+        of the current progress remaining (from 1 to 0)
+    :param buffer_size: size of the replay buffer
+    :param learning_starts: how many steps of the model to collect transitions for before learning starts
+    :param batch_size: Minibatch size for each update
+    :param tau: the soft update coefficient ("Polyak update", between 0 and 1), 1 for hard update
+    :param gamma: the discount factor
+    :param train_freq: Update the model every ``train_freq`` steps. Alternatively pass a tuple of frequency
+        and unit like ``(5, "step")`` or ``(2, "episode")``.
+    :param gradient_steps: How many local updates to do after each rollout (see ``train_freq``)
+        Set to ``-1`` means to do as many updates as steps done in the environment
+        during the rollout.
+    :param replay_buffer_class: Replay buffer class to use (for instance ``HerReplayBuffer``).
+        If ``None``, it will be automatically selected.
+    :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation.
+    :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
+        at a cost of more complexity.
+    :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the
+        controller. Only used when ``replay_buffer_class`` is ``None``, and not for Dict observations.
+    :param target_update_interval: update the target controller every ``target_update_interval``
+        environment steps.
+    :param exploration_fraction: fraction of entire training period over which the exploration rate is reduced
+    :param exploration_initial_eps: initial value of random action probability
+    :param exploration_final_eps: final value of random action probability
+    :param max_grad_norm: The maximum norm of a circuit's local updates
+    :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average
+        the reported success rate, mean episode length, and mean reward over
+    :param tensorboard_log: the log location for tensorboard (if None, no logging)
+    :param policy_kwargs: additional arguments to be passed to the policy on creation.
+        See :class:`sb3_angc.policies.ANGCPolicy`
+    :param verbose: Verbosity level: 0 for no output, 1 for info messages (such as device or wrappers used),
+        2 for debug messages
+    :param seed: Seed for the pseudo random generators
+    :param device: Device (cpu, cuda, ...) on which the code should be run.
+        Setting it to auto, the code will be run on the GPU if possible.
+    :param _init_setup_model: Whether or not to build the circuits at the creation of the instance
+    :param alpha_instrumental: Weight of the environment's reward in what the controller learns from, at least 0
+    :param alpha_epistemic: Weight of the epistemic reward, at least 0. With 0 the generator is not used
+        and does not learn.
+    :param double_q: Whether the controller chooses the next action that the target controller values
+        (double Q-learning, https://arxiv.org/abs/1509.06461), instead of the target controller alone
+    :param clamp_all_actions: Whether the values of the actions not taken are clamped at their present
+        estimates while the controller settles, as in the paper, instead of being left free
+    :raises ValueError: If an argument is not allowed
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    # Linear schedule will be defined in `_setup_model()`
+    exploration_schedule: Schedule
+    policy: ANGCPolicy
+
+    def __init__(
+        self,
+        policy: str | type[ANGCPolicy] | GymEnv,
+        env: GymEnv | str | None = None,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 100_000,
+        learning_starts: int = 1000,
+        batch_size: int = 64,
+        tau: float = 1.0,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 4,
+        gradient_steps: int = 2,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        n_steps: int = 1,
+        target_update_interval: int = 500,
+        exploration_fraction: float = 0.2,
+        exploration_initial_eps: float = 1.0,
+        exploration_final_eps: float = 0.05,
+        max_grad_norm: float = 10,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+        alpha_instrumental: float = 1.0,
+        alpha_epistemic: float = 0.1,
+        double_q: bool = True,
+        clamp_all_actions: bool = False,
+    ) -> None:
+        policy, env = self._policy_and_env(policy, env, verbose)
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]  # None when a model is loaded without one
+            learning_rate,
+            buffer_size,
+            learning_starts,
+            batch_size,
+            tau,
+            gamma,
+            train_freq,
+            gradient_steps,
+            action_noise=None,  # No action noise
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            n_steps=n_steps,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            sde_support=False,
+            supported_action_spaces=(spaces.Discrete,),
+            support_multi_env=True,
+        )
+        self.exploration_initial_eps = exploration_initial_eps
+        self.exploration_final_eps = exploration_final_eps
+        self.exploration_fraction = exploration_fraction
+        self.target_update_interval = target_update_interval
+        # For updating the target controller with multiple envs:
+        self._n_calls = 0
+        self.max_grad_norm = max_grad_norm
+        # "epsilon" for the epsilon-greedy exploration
+        self.exploration_rate = 0.0
+        self.alpha_instrumental = alpha_instrumental
+        self.alpha_epistemic = alpha_epistemic
+        self.double_q = double_q
+        self.clamp_all_actions = clamp_all_actions
+
+        if _init_setup_model:
+            self._setup_model()
+
+    def _policy_and_env(
+        self, policy: str | type[ANGCPolicy] | GymEnv, env: GymEnv | str | None, verbose: int
+    ) -> tuple[str | type[ANGCPolicy], GymEnv | None]:
+        """
+        Make the environment; where it stands in the policy's place, choose the policy class.
+
+        :raises ValueError: If no environment has the given id
+        """
+        is_policy = isinstance(policy, type) or policy in self.policy_aliases
+        if env is None and not is_policy:
+            policy, env = "", policy  # type: ignore[assignment]
+        try:
+            env = maybe_make_env(env, verbose)
+        except gym.error.UnregisteredEnv as error:
+            close = difflib.get_close_matches(str(env), gym.registry, n=1, cutoff=0)
+            raise ValueError(
+                f"env={env!r} is not a registered environment: did you mean {close[0]!r}?"
+            ) from error
+        if policy == "" and env is not None:
+            has_parts = isinstance(env.observation_space, spaces.Dict)
+            policy = "MultiInputPolicy" if has_parts else "MlpPolicy"
+        return policy, env  # type: ignore[return-value]
+
+    def _setup_model(self) -> None:
+        self._check_arguments()
+        super()._setup_model()
+        self.exploration_schedule = LinearSchedule(
+            self.exploration_initial_eps,
+            self.exploration_final_eps,
+            self.exploration_fraction,
+        )
+
+    def _check_arguments(self) -> None:
+        """
+        Refuse what would fail or mislead only after hours of training.
+
+        :raises ValueError: If an argument is not allowed
+        """
+        for name in ("buffer_size", "batch_size", "n_steps", "target_update_interval"):
+            check_positive_integer(name, getattr(self, name))
+        if self.batch_size > self.buffer_size:
+            raise ValueError(
+                f"batch_size={self.batch_size} is not allowed: it must be at most "
+                f"buffer_size={self.buffer_size}"
+            )
+        for name in ("gamma", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps"):
+            check_fraction(name, getattr(self, name))
+        for name in ("alpha_instrumental", "alpha_epistemic", "learning_starts"):
+            check_weight(name, getattr(self, name))
+        if not callable(self.learning_rate):
+            check_weight("learning_rate", self.learning_rate)
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm={self.max_grad_norm!r} is not allowed: it must be above 0")
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        prepared = super()._setup_learn(*args, **kwargs)
+        check_finite("first observation", self._last_obs)
+        return prepared
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray[Any, Any],
+        new_obs: np.ndarray[Any, Any] | dict[str, np.ndarray[Any, Any]],
+        reward: np.ndarray[Any, Any],
+        dones: np.ndarray[Any, Any],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        # One bad value in the buffer would reach the weights at some later, unrelated step.
+        check_finite("reward", reward)
+        check_finite("observation", new_obs)
+        for info in infos:
+            check_finite("terminal observation", info.get("terminal_observation"))
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+
+    def _on_step(self) -> None:
+        """
+        Update the exploration rate and target controller if needed.
+        This method is called in ``collect_rollouts()`` after each step in the environment.
+        """
+        self._n_calls += 1
+        # Account for multiple environments
+        # each call to step() corresponds to n_envs transitions
+        if self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0:
+            self.policy.update_target(self.tau)
+
+        self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
+        self.logger.record("rollout/exploration_rate", self.exploration_rate)
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        policy = self.policy
+        policy.set_training_mode(True)
+        # Update learning rate according to schedule
+        self._update_learning_rate([policy.optimizer, policy.generator_optimizer])
+
+        losses, epistemic_rewards = [], []
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            features = policy.features(batch.observations)
+            next_features = policy.features(batch.next_observations)
+
+            rewards = self.alpha_instrumental * batch.rewards
+            if self.alpha_epistemic > 0:
+                epistemic_reward = self._train_generator(features, batch.actions, next_features)
+                epistemic_rewards.append(epistemic_reward.mean())
+                rewards += self.alpha_epistemic * epistemic_reward
+
+            targets = self._target_values(batch, rewards, next_features)
+            losses.append(self._train_controller(features, batch.actions, targets))
+
+        # Increase update counter
+        self._n_updates += gradient_steps
+
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", th.stack(losses).mean().item())
+        if epistemic_rewards:
+            self.logger.record("train/epistemic_reward", th.stack(epistemic_rewards).mean().item())
+
+    def _train_generator(
+        self, features: th.Tensor, actions: th.Tensor, next_features: th.Tensor
+    ) -> th.Tensor:
+        """
+        Let the generator settle between what was seen and done and what came of it, and learn.
+
+        :return: Epistemic reward of each transition, ``(batch, 1)``
+        """
+        generator = self.policy.generator
+        state = generator.settle(self.policy.generator_input(features, actions), next_features)
+        generator.step(generator.local_updates(state), self.policy.generator_optimizer, self.max_grad_norm)
+        return self.policy.epistemic_reward(state.total_discrepancy)  # type: ignore[no-any-return]
+
+    def _target_values(
+        self,
+        batch: ReplayBufferSamples | DictReplayBufferSamples,
+        rewards: th.Tensor,
+        next_features: th.Tensor,
+    ) -> th.Tensor:
+        """
+        :return: ``r + gamma * max_a Q_target(s', a)``, without the second term where the episode
+            terminated (a truncated one goes on), ``(batch, 1)``
+        """
+        next_values = self.policy.controller_target.project(next_features)
+        chooser = self.policy.controller.project(next_features) if self.double_q else next_values
+        next_values = next_values.gather(1, chooser.argmax(dim=1, keepdim=True))
+        # For n-step replay, discount factor is gamma**n_steps (when no early termination)
+        discounts = batch.discounts if batch.discounts is not None else self.gamma
+        return rewards + (1 - batch.dones) * discounts * next_values
+
+    def _train_controller(self, features: th.Tensor, actions: th.Tensor, targets: th.Tensor) -> th.Tensor:
+        """
+        Let the controller settle between observation and target value, and learn.
+
+        :return: Energy before settling, half the mean squared TD error
+        """
+        controller = self.policy.controller
+        actions = actions.long()
+        if self.clamp_all_actions:
+            values, clamped = controller.project(features).scatter_(1, actions, targets), None
+        else:
+            values = targets.expand(-1, int(self.policy.action_space.n))
+            clamped = th.zeros_like(values).scatter_(1, actions, 1.0)
+        state = controller.settle(features, values, clamped)
+        controller.step(controller.local_updates(state), self.policy.optimizer, self.max_grad_norm)
+        return state.energies[0].mean()
+
+    def predict(
+        self,
+        observation: np.ndarray[Any, Any] | dict[str, np.ndarray[Any, Any]],
+        state: tuple[np.ndarray[Any, Any], ...] | None = None,
+        episode_start: np.ndarray[Any, Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray[Any, Any], tuple[np.ndarray[Any, Any], ...] | None]:
+        """
+        Overrides the base_class predict function to include epsilon-greedy exploration, with a
+        draw of its own for each observation.
+
+        :param observation: the input observation
+        :param state: The last states (can be None, used in recurrent policies)
+        :param episode_start: The last masks (can be None, used in recurrent policies)
+        :param deterministic: Whether or not to return deterministic actions.
+        :return: the model's action and the next state
+            (used in recurrent policies)
+        """
+        if deterministic:
+            return self.policy.predict(observation, state, episode_start, deterministic)
+        is_batch = self.policy.is_vectorized_observation(observation)
+        part = next(iter(observation.values())) if isinstance(observation, dict) else observation
+        explores = np.random.rand(len(part) if is_batch else 1) < self.exploration_rate
+        actions = np.array([self.action_space.sample() if explore else 0 for explore in explores])
+        if not explores.all():
+            greedy, state = self.policy.predict(observation, state, episode_start, deterministic)
+            actions = np.where(explores, actions, greedy)
+        return actions if is_batch else actions[0], state
+
+    def learn(
+        self: SelfANGC,
+        total_timesteps: int = 50_000,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "ANGC",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfANGC:
+        return super().learn(
+            total_timesteps=total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer", "policy.generator_optimizer"], []

@@ -1,0 +1,256 @@
+"""Policies of ANGC: the two circuits and what they need around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+from torch.nn import functional as F
+
+from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
+from sb3_angc.epistemic import EpistemicReward
+
+# DQN's `activation_fn` takes module classes; the same classes are understood here.
+MODULE_ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.Identity: "identity",
+    nn.ReLU: "relu",
+    nn.LeakyReLU: "leaky_relu",
+    nn.ReLU6: "relu6",
+    nn.Tanh: "tanh",
+    nn.ELU: "elu",
+    nn.Softplus: "softplus",
+}
+
+
+class ANGCPolicy(BasePolicy):
+    """
+    Policy with a controller (observation to the value of each action), its slowly changing
+    target, and a generator (observation and action to the next observation).
+
+    :param observation_space: Observation space
+    :param action_space: Action space
+    :param lr_schedule: Learning rate schedule (could be constant)
+    :param net_arch: Sizes of the hidden layers, of both circuits, or of each:
+        ``dict(controller=[...], generator=[...])``. ``[64, 64]`` by default.
+    :param activation_fn: Activation of the hidden layers: a name in
+        ``sb3_angc.circuit.ACTIVATIONS``, an ``Activation``, or the torch module class of the
+        same name. ``None`` leaves it to the preset.
+    :param features_extractor_class: Features extractor to use; it must have no trainable
+        parameters, since nothing here could train them
+    :param features_extractor_kwargs: Keyword arguments
+        to pass to the features extractor.
+    :param normalize_images: Whether to normalize images or not,
+         dividing by 255.0 (True by default)
+    :param optimizer_class: The optimizer to use for each circuit,
+        ``th.optim.Adam`` by default
+    :param optimizer_kwargs: Additional keyword arguments,
+        excluding the learning rate, to pass to the optimizers
+    :param circuit: Preset of both circuits, a name in ``sb3_angc.circuit.PRESETS``
+    :param circuit_kwargs: Settings of both circuits that override the preset's, see
+        ``sb3_angc.circuit.CircuitSettings``
+    :raises ValueError: If an argument is not allowed
+    """
+
+    action_space: spaces.Discrete
+    controller: NGCCircuit
+    controller_target: NGCCircuit
+    generator: NGCCircuit
+    generator_optimizer: th.optim.Optimizer
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        activation_fn: str | Activation | type[nn.Module] | None = None,
+        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        circuit: str = "settled",
+        circuit_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor_class,
+            features_extractor_kwargs,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            normalize_images=normalize_images,
+        )
+        if circuit not in PRESETS:
+            raise ValueError(f"circuit={circuit!r} is unknown: choose one of {', '.join(PRESETS)}")
+        self.net_arch = [64, 64] if net_arch is None else net_arch
+        self.activation_fn = activation_fn
+        self.circuit = circuit
+        self.circuit_kwargs = circuit_kwargs or {}
+        self._build(lr_schedule)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        """
+        Create the circuits and their optimizers.
+
+        :param lr_schedule: Learning rate schedule
+            lr_schedule(1) is the initial learning rate
+        """
+        self.features_extractor = self.make_features_extractor()
+        if any(parameter.requires_grad for parameter in self.features_extractor.parameters()):
+            raise ValueError(
+                f"features_extractor_class={self.features_extractor_class.__name__} has trainable parameters, "
+                "which would need backpropagation: use one without, such as FlattenExtractor"
+            )
+        features_dim = self.features_extractor.features_dim
+        n_actions = int(self.action_space.n)
+        controller_arch, generator_arch = self._hidden_sizes("controller"), self._hidden_sizes("generator")
+        controller_sizes = [features_dim, *controller_arch, n_actions]
+
+        self.controller = self._make_circuit(controller_sizes, "controller")
+        # The target only predicts: it needs no error weights of its own.
+        self.controller_target = self._make_circuit(controller_sizes, "controller_target", feedback="tied")
+        self.update_target(tau=1.0)
+        self.generator = self._make_circuit(
+            [features_dim + n_actions, *generator_arch, features_dim], "generator"
+        )
+        self.epistemic_reward = EpistemicReward()
+        self.optimizer = self._make_optimizer(self.controller, lr_schedule(1))
+        self.generator_optimizer = self._make_optimizer(self.generator, lr_schedule(1))
+
+    def _hidden_sizes(self, circuit: str) -> list[int]:
+        if isinstance(self.net_arch, dict):
+            if set(self.net_arch) != {"controller", "generator"}:
+                raise ValueError(f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'")
+            sizes = self.net_arch[circuit]
+        else:
+            sizes = self.net_arch
+        is_list = isinstance(sizes, (list, tuple)) and len(sizes) > 0
+        if not is_list or not all(isinstance(size, int) and size >= 1 for size in sizes):
+            raise ValueError(
+                f"net_arch={self.net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
+                "a list of at least one integer, each at least 1"
+            )
+        return list(sizes)
+
+    def _make_circuit(self, layer_sizes: list[int], name: str, **settings: Any) -> NGCCircuit:
+        settings = {**self.circuit_kwargs, **settings}
+        if self.activation_fn is not None:
+            settings["activation"] = _activation_of(self.activation_fn)
+        return NGCCircuit(layer_sizes, self.circuit, name, **settings)
+
+    def _make_optimizer(self, circuit: NGCCircuit, learning_rate: float) -> th.optim.Optimizer:
+        kwargs = dict(self.optimizer_kwargs)
+        if self.optimizer_class in (th.optim.Adam, th.optim.AdamW, th.optim.SGD):
+            # One call for all parameters: a third of the time on small networks.
+            kwargs.setdefault("fused", True)
+        return self.optimizer_class(circuit.prediction_parameters().values(), lr=learning_rate, **kwargs)  # type: ignore[call-arg]
+
+    def update_target(self, tau: float) -> None:
+        """
+        Move the target controller towards the controller.
+
+        :param tau: Share of the controller in the new target, 1 for a copy
+        """
+        source = list(self.controller.prediction_parameters().values())
+        target = list(self.controller_target.prediction_parameters().values())
+        th._foreach_lerp_(target, source, tau)
+
+    def set_training_mode(self, mode: bool) -> None:
+        """
+        Circuits compute the same in training and evaluation: only the flag is set.
+
+        :param mode: if true, set to training mode, else set to evaluation mode
+        """
+        self.training = mode
+
+    def q_values(self, obs: PyTorchObs) -> th.Tensor:
+        """
+        Values of the actions.
+
+        :param obs: Observation, as tensor
+        :return: Value of each action, ``(batch, n_actions)``
+        """
+        return self.controller.project(self.features(obs))
+
+    def features(self, obs: PyTorchObs) -> th.Tensor:
+        """
+        :param obs: Observation, as tensor
+        :return: What the circuits see of it, ``(batch, features_dim)``
+        """
+        return self.extract_features(obs, self.features_extractor)
+
+    def generator_input(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """
+        :param features: Features of the observation, ``(batch, features_dim)``
+        :param actions: Actions, ``(batch, 1)``
+        :return: Both side by side, the action one-hot, ``(batch, features_dim + n_actions)``
+        """
+        one_hot = F.one_hot(actions.long().squeeze(1), int(self.action_space.n))
+        return th.cat([features, one_hot.to(features.dtype)], dim=1)
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        return self._predict(obs, deterministic=deterministic)
+
+    def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        return self.q_values(obs).argmax(dim=1)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        data.update(
+            net_arch=self.net_arch,
+            activation_fn=self.activation_fn,
+            lr_schedule=self._dummy_schedule,  # dummy lr schedule, not needed for loading policy alone
+            optimizer_class=self.optimizer_class,
+            optimizer_kwargs=self.optimizer_kwargs,
+            features_extractor_class=self.features_extractor_class,
+            features_extractor_kwargs=self.features_extractor_kwargs,
+            circuit=self.circuit,
+            circuit_kwargs=self.circuit_kwargs,
+        )
+        return data
+
+
+def _activation_of(activation_fn: str | Activation | type[nn.Module]) -> str | Activation:
+    if isinstance(activation_fn, type):
+        if activation_fn not in MODULE_ACTIVATIONS:
+            raise ValueError(
+                f"activation_fn={activation_fn.__name__} has no local counterpart: choose one of "
+                f"{', '.join(ACTIVATIONS)}, or pass an sb3_angc.circuit.Activation"
+            )
+        return MODULE_ACTIVATIONS[activation_fn]
+    return activation_fn
+
+
+MlpPolicy = ANGCPolicy
+
+
+class MultiInputPolicy(ANGCPolicy):
+    """
+    Policy of ANGC for Dict observations without images: their parts are flattened and joined.
+
+    See :class:`ANGCPolicy` for the parameters.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        *args: Any,
+        features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            *args,
+            features_extractor_class=features_extractor_class,
+            **kwargs,
+        )
