@@ -24,7 +24,6 @@ from unittest import mock
 import numpy as np
 import torch as th
 from rl_zoo3 import exp_manager
-from rl_zoo3.exp_manager import ExperimentManager
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -34,6 +33,7 @@ from stable_baselines3.common.vec_env import sync_envs_normalization
 from benchmarks.provenance import provenance
 from benchmarks.results import FORMAT, Result, write_json
 from benchmarks.study import Cell
+from sb3_angc.zoo import Manager, register
 
 # The last policy is tested on episodes of its own: far from any training seed, and the same
 # for every method, which makes the comparison of two methods on one seed a little less noisy.
@@ -72,7 +72,7 @@ class Stopwatch:
             yield
 
 
-def make_manager(cell: Cell, folder: str) -> ExperimentManager:
+def make_manager(cell: Cell, folder: str) -> Manager:
     """
     The Zoo's manager of one run, set up as the Zoo's ``train`` does it.
 
@@ -82,7 +82,7 @@ def make_manager(cell: Cell, folder: str) -> ExperimentManager:
     overrides = dict(cell.hyperparams)
     # The Zoo hands a preset's env_kwargs to the training environment alone, its argument to both.
     env_kwargs = overrides.pop("env_kwargs", None)
-    manager = ExperimentManager(
+    manager = Manager(
         argparse.Namespace(**cell.as_dict()),
         cell.algorithm,
         cell.environment,
@@ -94,7 +94,7 @@ def make_manager(cell: Cell, folder: str) -> ExperimentManager:
         seed=cell.seed,
         log_interval=-2,
         device="cpu",
-        config=cell.preset or default_preset(cell.algorithm),
+        config=cell.preset,
         verbose=0,
     )
     preset, _ = manager.read_hyperparameters()
@@ -102,15 +102,6 @@ def make_manager(cell: Cell, folder: str) -> ExperimentManager:
     budget = cell.n_timesteps or int(preset["n_timesteps"])
     manager.eval_freq = max(budget // cell.evaluations, 1)
     return manager
-
-
-def default_preset(algorithm: str) -> str | None:
-    """
-    The preset of an algorithm when the study names none.
-
-    :param algorithm: the Zoo's name
-    """
-    return "sb3_angc.hyperparams" if algorithm == "angc" else None
 
 
 def merge(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +132,7 @@ def run_cell(cell: Cell, folder: str) -> Result:
     for package in cell.gym_packages:
         importlib.import_module(package)
     start = time.perf_counter(), time.process_time()
+    register()
     th.set_num_threads(1)
     set_random_seed(cell.seed)
     manager = make_manager(cell, folder)
@@ -149,7 +141,7 @@ def run_cell(cell: Cell, folder: str) -> Result:
     model, settings = setup
     stopwatch = Stopwatch()
     with (
-        stopwatch.on(ExperimentManager, "learn", "learn"),
+        stopwatch.on(Manager, "learn", "learn"),
         stopwatch.on(type(model), "train", "train"),
         stopwatch.on(EvalCallback, "on_step", "evaluate"),
     ):
@@ -203,7 +195,7 @@ def steps_to_threshold(steps: list[int], returns: list[list[float]], threshold: 
     return next(reached, None)
 
 
-def evaluate_last_policy(cell: Cell, manager: ExperimentManager, model: BaseAlgorithm) -> dict[str, Any]:
+def evaluate_last_policy(cell: Cell, manager: Manager, model: BaseAlgorithm) -> dict[str, Any]:
     """
     Test the policy as training left it, not the best checkpoint, on environments it has not seen.
 

@@ -1,11 +1,16 @@
-"""What a study is doing, on the terminal or line by line in a log."""
+"""What a study is doing, on a terminal or in a log."""
 
-import sys
-import time
 from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from benchmarks.results import Result
 from benchmarks.study import Cell
+
+COUNTS = "{done}/{total} done, {running} running, {failed} failed"
+DAY = 24 * 3600.0
 
 
 class Progress:
@@ -21,18 +26,31 @@ class Progress:
         self.total = total
         self.done = done
         self.failed = failed
-        self.running: dict[str, float] = {}
-        self.start = time.monotonic()
-        self.here = 0
+        self.running = 0
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, soft_wrap=True, highlight=False),
+            # Cells take minutes: the speed is that of all of them, not that of the last seconds.
+            speed_estimate_period=DAY,
+        )
+        self.task = self.bar.add_task(self.counts(), total=total, completed=done + failed)
 
     def __enter__(self) -> "Progress":
-        self.show("")
+        self.bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        print(file=sys.stderr, flush=True)
+        self.bar.stop()
+
+    def counts(self) -> str:
+        """How many cells are in which state."""
+        return COUNTS.format(done=self.done, total=self.total, running=self.running, failed=self.failed)
 
     def started(self, cell: Cell) -> None:
         """
@@ -40,7 +58,7 @@ class Progress:
 
         :param cell: the cell
         """
-        self.running[cell.name] = time.monotonic()
+        self.running += 1
         self.show(f"started {cell.name}")
 
     def finished(self, cell: Cell, result: Result) -> None:
@@ -50,22 +68,23 @@ class Progress:
         :param cell: the cell
         :param result: its result
         """
-        seconds = time.monotonic() - self.running.pop(cell.name)
-        self.here += 1
+        self.running -= 1
         if result["status"] == "failed":
             self.failed += 1
             self.show(f"FAILED  {cell.name}: {result['error']}")
         else:
             self.done += 1
-            self.show(f"done    {cell.name} in {seconds:.0f} s")
+            self.show(f"done    {cell.name} in {result['seconds']['total']:.0f} s")
 
     def show(self, event: str) -> None:
         """
-        Print an event and the counts.
+        Show an event and the counts.
 
         :param event: what happened
         """
-        left = self.total - self.done - self.failed
-        eta = f", {(time.monotonic() - self.start) / self.here * left / 60:.0f} min left" if self.here else ""
-        counts = f"{self.done}/{self.total} done, {len(self.running)} running, {self.failed} failed"
-        print(f"{event}\n  {counts}{eta}", file=sys.stderr, flush=True)
+        self.bar.update(self.task, description=self.counts(), completed=self.done + self.failed)
+        if not self.bar.console.is_terminal:
+            # A log has no bar that moves.
+            left = self.bar.tasks[0].time_remaining
+            event += f" ({self.counts()}" + (f", {left / 60:.0f} min left)" if left is not None else ")")
+        self.bar.console.print(event, markup=False)

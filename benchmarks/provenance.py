@@ -23,7 +23,7 @@ def provenance() -> dict[str, Any]:
             **{package: metadata.version(package) for package in PACKAGES},
         },
         "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
-        "git": _git(),
+        "git": git_state(),
     }
 
 
@@ -36,7 +36,9 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _git() -> dict[str, Any] | None:
+def git_state() -> dict[str, Any] | None:
+    """Commit of this checkout, and whether the code differs from it. ``None`` without git."""
+
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True

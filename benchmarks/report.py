@@ -1,6 +1,5 @@
 """``python -m benchmarks report FOLDER ...``: tables and figures from raw results."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from matplotlib import style
 
 from benchmarks import figures, tables
 from benchmarks.comparison import Comparison
-from benchmarks.errors import BenchmarkError
+from benchmarks.errors import BenchmarkError, Parser
 from benchmarks.provenance import ROOT
 
 INTRODUCTION = """\
@@ -93,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
     :return: exit status
     """
     results = ROOT / "benchmarks" / "results"
-    parser = argparse.ArgumentParser("python -m benchmarks report", description=__doc__)
+    parser = Parser("python -m benchmarks report", description=__doc__)
     parser.add_argument(
         "results", type=Path, nargs="+", help=f"results folders, as in {results.relative_to(ROOT)}"
     )

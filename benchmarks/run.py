@@ -1,16 +1,55 @@
 """``python -m benchmarks run STUDY.yml``: do what is missing of a study."""
 
-import argparse
+import difflib
+import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from benchmarks.engines import Engine, LocalEngine
+from benchmarks.errors import BenchmarkError, Parser
 from benchmarks.progress import Progress
 from benchmarks.provenance import ROOT
 from benchmarks.results import ResultsFolder
 from benchmarks.study import Study, read_study
+
+ENGINES = ("local", "ray")
+
+
+def check_names(study: Study) -> None:
+    """
+    Refuse a study whose algorithms or environments do not exist, before anything runs.
+
+    :param study: the study
+    """
+    import gymnasium
+    from rl_zoo3.utils import ALGOS
+
+    from sb3_angc.zoo import register
+
+    register()
+    try:
+        for package in study.cells[0].gym_packages:
+            importlib.import_module(package)
+    except ImportError as error:
+        raise BenchmarkError(f"gym_packages: {error}") from error
+    for cell in study.cells:
+        check_name("algorithm", cell.algorithm, ALGOS)
+        check_name("environment", cell.environment, gymnasium.registry)
+
+
+def check_name(what: str, name: str, known: Iterable[str]) -> None:
+    """
+    Refuse an unknown name.
+
+    :param what: of what it is a name
+    :param name: the name
+    :param known: all names
+    """
+    if name not in known:
+        close = difflib.get_close_matches(name, list(known)) or sorted(known)[:20]
+        raise BenchmarkError(f"unknown {what} {name!r}: did you mean {' or '.join(close)}?")
 
 
 def run_study(study: Study, folder: ResultsFolder, engine: Engine, retry_failed: bool = False) -> int:
@@ -41,6 +80,31 @@ def run_study(study: Study, folder: ResultsFolder, engine: Engine, retry_failed:
     return progress.failed
 
 
+def make_engine(name: str, jobs: int | None, address: str | None) -> Engine:
+    """
+    The engine that the command line asks for.
+
+    :param name: one of ``ENGINES``
+    :param jobs: cells at once, for the local one
+    :param address: of the cluster, for Ray
+    """
+    if name not in ENGINES:
+        raise BenchmarkError(f"unknown engine {name!r}: use {' or '.join(ENGINES)}")
+    if name == "ray":
+        if jobs is not None:
+            raise BenchmarkError(
+                "--jobs is for the local engine: Ray runs one cell on each core of the cluster"
+            )
+        from benchmarks.ray_engine import RayEngine
+
+        return RayEngine(address)
+    if address is not None:
+        raise BenchmarkError("--address is of a Ray cluster: add --engine ray")
+    if jobs is not None and jobs < 1:
+        raise BenchmarkError(f"--jobs {jobs}: at least one cell must run at once")
+    return LocalEngine(jobs or os.cpu_count() or 1)
+
+
 def main(arguments: Sequence[str]) -> int:
     """
     The command.
@@ -48,20 +112,21 @@ def main(arguments: Sequence[str]) -> int:
     :param arguments: without the command's name
     :return: exit status
     """
-    parser = argparse.ArgumentParser("python -m benchmarks run", description=__doc__)
+    parser = Parser("python -m benchmarks run", description=__doc__)
     parser.add_argument("study", type=Path, help="study file (YAML)")
     parser.add_argument(
         "-o", "--output", type=Path, help="results folder (default: benchmarks/results/<study>)"
     )
-    parser.add_argument(
-        "-j", "--jobs", type=int, default=os.cpu_count(), help="cells at once (default: cores)"
-    )
+    parser.add_argument("-j", "--jobs", type=int, help="cells at once on this machine (default: its cores)")
+    parser.add_argument("--engine", default="local", help="'local' or 'ray' (default: local)")
+    parser.add_argument("--address", help="of a Ray cluster (default: one of this machine alone)")
     parser.add_argument("--retry-failed", action="store_true", help="run failed cells again")
     parser.add_argument("--force", action="store_true", help="delete the folder's results and start over")
     options = parser.parse_args(arguments)
     study = read_study(options.study)
+    check_names(study)
     folder = ResultsFolder(options.output or ROOT / "benchmarks" / "results" / study.name)
     if options.force:
         folder.clear()
-    failed = run_study(study, folder, LocalEngine(options.jobs), options.retry_failed)
-    return 1 if failed else 0
+    engine = make_engine(options.engine, options.jobs, options.address)
+    return 1 if run_study(study, folder, engine, options.retry_failed) else 0
