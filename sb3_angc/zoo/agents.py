@@ -55,7 +55,8 @@ def record_video(arguments: list[str]) -> None:
 @contextlib.contextmanager
 def watching() -> Iterator[None]:
     """Load ANGC without memory for replay, as the Zoo does for the algorithms on a list of its own."""
-    load = partial(ANGC.load, buffer_size=1, optimize_memory_usage=False)
+    # A batch must fit into the memory.
+    load = partial(ANGC.load, buffer_size=1, batch_size=1, optimize_memory_usage=False)
     with patch.object(ANGC, "load", load):
         try:
             yield

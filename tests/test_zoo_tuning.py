@@ -1,0 +1,140 @@
+"""Tuning of angc by the Zoo, and the settings it starts from."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import optuna
+import pytest
+import yaml  # type: ignore[import-untyped]
+from optuna.storages.journal import JournalFileBackend
+
+pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
+
+from rl_zoo3 import exp_manager
+
+import sb3_angc.hyperparams
+from sb3_angc import ANGC
+from sb3_angc.zoo.__main__ import main
+from sb3_angc.zoo.search_space import NET_ARCHS, convert_angc_params, sample_angc_params
+
+ENV = "CartPole-v1"
+TASKS = [ENV, "MountainCar-v0", "LunarLander-v3", "Acrobot-v1"]
+
+
+def tune(folder: Path, *more: str) -> int:
+    storage = ["--storage", str(folder / "study.log"), "--study-name", "tiny", "--no-optim-plots"]
+    trials = ["-optimize", "--n-trials", "3", "--n-startup-trials", "3", "--n-evaluations", "2"]
+    budget = ["-n", "300", "--eval-episodes", "2", "--num-threads", "1", "-params", "learning_starts:100"]
+    return main(
+        [
+            "train",
+            "--algo",
+            "angc",
+            "--env",
+            ENV,
+            "-f",
+            str(folder / "logs"),
+            *storage,
+            *trials,
+            *budget,
+            *more,
+        ]
+    )
+
+
+def load_study(folder: Path) -> optuna.Study:
+    journal = JournalFileBackend(str(folder / "study.log"))
+    return optuna.load_study(study_name="tiny", storage=optuna.storages.JournalStorage(journal))
+
+
+def test_two_workers_share_a_study_and_trial_0_can_be_trained(tmp_path: Path) -> None:
+    for seed in ("0", "1"):
+        assert tune(tmp_path, "--seed", seed) == 0
+    trials = load_study(tmp_path).trials
+    assert [trial.number for trial in trials] == list(range(6))
+    assert len({trial.params["learning_rate"] for trial in trials}) == 6
+    # No empty run is left behind for enjoy to load.
+    assert not [path for path in (tmp_path / "logs" / "angc").iterdir() if path.is_dir()]
+
+    storage = ["--storage", str(tmp_path / "study.log"), "--study-name", "tiny", "--trial-id", "0"]
+    logs = str(tmp_path / "trained")
+    assert (
+        main(["train", "--algo", "angc", "--env", ENV, "-n", "50", "-f", logs, "--eval-freq", "-1", *storage])
+        == 0
+    )
+    config = tmp_path / "trained" / "angc" / f"{ENV}_1" / ENV / "config.yml"
+    settings = dict(yaml.load(config.read_text(), Loader=yaml.UnsafeLoader))
+    expected = convert_angc_params(trials[0].params)
+    assert {key: settings[key] for key in expected} == expected
+
+
+def test_a_trial_that_diverges_is_pruned_and_the_study_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = ANGC.train
+    models: list[ANGC] = []
+
+    def diverge_in_the_second_trial(self: ANGC, gradient_steps: int, batch_size: int) -> None:
+        if self not in models:
+            models.append(self)
+        if len(models) == 2:
+            raise ValueError("the controller diverged in layer 1")
+        train(self, gradient_steps, batch_size)
+
+    monkeypatch.setattr(ANGC, "train", diverge_in_the_second_trial)
+    assert tune(tmp_path, "--seed", "0", "--pruner", "none") == 0
+    states = [trial.state.name for trial in load_study(tmp_path).trials]
+    assert states == ["COMPLETE", "PRUNED", "COMPLETE"]
+
+
+def test_angc_accepts_every_sample() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    env = gym.make(ENV)
+    seen: dict[str, set[Any]] = {"step_rule": set(), "feedback": set(), "net_arch": set()}
+    for _ in range(30):
+        trial = study.ask()
+        arguments = sample_angc_params(trial, 0, 1, {})
+        model = ANGC("MlpPolicy", env, buffer_size=1000, **arguments)
+        assert arguments == convert_angc_params(trial.params)
+        assert 1 <= model.gradient_steps <= model.train_freq.frequency  # type: ignore[union-attr]
+        assert model.policy.net_arch == NET_ARCHS[trial.params["net_arch"]]
+        for name, values in seen.items():
+            values.add(trial.params[name])
+    assert {name: len(values) for name, values in seen.items()} == {
+        "step_rule": 3,
+        "feedback": 2,
+        "net_arch": 3,
+    }
+
+
+def test_settings_keep_the_budgets_of_dqn_and_build_an_agent() -> None:
+    path = Path(exp_manager.__file__).parent / "hyperparams" / "dqn.yml"
+    dqn = yaml.safe_load(path.read_text())
+    ours = sb3_angc.hyperparams.hyperparams
+    assert set(ours) == {"default", *TASKS}
+    for task, settings in ours.items():
+        assert settings["n_timesteps"] == dqn[task]["n_timesteps"]
+    settings = dict(ours[ENV])
+    del settings["n_timesteps"]
+    model = ANGC(env=ENV, **settings)
+    assert model.policy.net_arch == settings["policy_kwargs"]["net_arch"]
+
+
+def test_settings_are_plain_and_read_anew() -> None:
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            for inner in value.values():
+                check(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                check(inner)
+        else:
+            assert isinstance(value, (str, int, float, bool))
+            # The Zoo evaluates text in its own namespace.
+            assert not isinstance(value, str) or value.replace("_", "").isalnum()
+
+    first = sb3_angc.hyperparams.hyperparams
+    check(first)
+    del first[ENV]["n_timesteps"]  # as the Zoo does
+    assert "n_timesteps" in sb3_angc.hyperparams.hyperparams[ENV]
