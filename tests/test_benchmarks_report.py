@@ -1,0 +1,212 @@
+"""The report from raw results made for the purpose."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rliable", reason="rliable is in the extra 'zoo'")
+
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+
+from benchmarks import figures
+from benchmarks.__main__ import main
+from benchmarks.results import ResultsFolder
+from benchmarks.study import Study, parse_study
+
+RETURNS = {("good", "CartPole-v1"): 480.0, ("good", "Acrobot-v1"): -80.0}
+SEEDS = 4
+
+
+def make_study(label: str, environments: list[str]) -> Study:
+    return parse_study(
+        {
+            "name": label,
+            "algorithms": [{"algorithm": "dqn", "label": label}],
+            "environments": environments,
+            "seeds": SEEDS,
+            "evaluations": 4,
+        }
+    )
+
+
+def make_results(path: Path, label: str, environments: list[str], offset: float) -> ResultsFolder:
+    """Seeds differ by 1, the label by its offset, so that every figure in the report is known."""
+    folder = ResultsFolder(path)
+    study = make_study(label, environments)
+    folder.open_for(study)
+    for cell in study.cells:
+        last = RETURNS["good", cell.environment] + offset + cell.seed
+        result: dict[str, Any] = {
+            "format": 1,
+            "cell": cell.as_dict(),
+            "status": "done",
+            "settings": {"gamma": 0.99},
+            "budget": 400,
+            "steps": 400,
+            "steps_to_threshold": 200 if cell.seed else None,
+            "seconds": {
+                "collect": 1.0,
+                "train": 2.0 + cell.seed,
+                "evaluate": 1.0,
+                "total": 5.0,
+                "processor": 5.0,
+            },
+            "last_policy": {"seed": 0, "returns": [last - 1, last + 1]},
+            "curve": {
+                "steps": [100, 200, 300, 400],
+                "returns": [[last - 50, last - 40]] * 3 + [[last, last]],
+            },
+            "versions": {"python": "3"},
+            "hardware": {"processor": "abacus", "cores": 2, "system": "Linux"},
+            "git": {"commit": "c" * 40, "modified": False},
+        }
+        folder.write(cell, result)
+    return folder
+
+
+TASKS = ["CartPole-v1", "Acrobot-v1"]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> list[str]:
+    make_results(tmp_path / "dqn", "dqn", TASKS, offset=-30)
+    make_results(tmp_path / "good", "good", TASKS, offset=0)
+    return [str(tmp_path / "dqn"), str(tmp_path / "good")]
+
+
+def rows(report: Path) -> list[list[str]]:
+    lines = report.read_text().splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+
+
+def test_report_holds_the_known_numbers(results: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "report"
+    assert main(["report", *results, "-o", str(output)]) == 0
+    table = rows(output / "report.md")
+    # Seeds 0 to 3: the IQM of 480..483 is the mean of 481 and 482.
+    [good] = [row for row in table if row[0] == "CartPole-v1 (475)" and row[1] == "good"]
+    assert good[2].startswith("481.5 [")
+    assert good[4:] == ["480.0 to 483.0", "4/4"]
+    [dqn] = [row for row in table if row[0] == "Acrobot-v1 (-100)" and row[1] == "dqn"]
+    assert dqn[2].startswith("-108.5 [")
+    assert dqn[5] == "0/4"
+    [good] = [row for row in table if row[0] == "good" and row[1] == "4"]
+    assert good[4] == "1.00 [1.00, 1.00]"
+    cart_pole = (480 + np.arange(4) - 22.2) / (475 - 22.2)
+    acrobot = (-80 + np.arange(4) + 499.1) / (-100 + 499.1)
+    assert good[3].startswith(f"{np.mean([cart_pole, acrobot]):.2f} [")
+    assert ["CartPole-v1", "good", "0.2k", "[0.2k, not reached]", "3/4"] in table
+    assert ["Acrobot-v1", "dqn", "1", "4", "1", "5"] in table  # 3.5 s of training, rounded to even
+    assert ["commit", "cccccccccc", "16"] in table
+    text = (output / "report.md").read_text()
+    for name in re.findall(r"\((\w+)\.svg\)", text):
+        assert ElementTree.parse(output / f"{name}.svg").getroot().tag.endswith("svg")
+        image = imread(output / f"{name}.png")
+        assert image[0, 0, 3] == 0  # transparent, for light and dark pages
+        assert len(np.unique(image.reshape(-1, 4), axis=0)) > 50
+    assert len(list(output.glob("*.png"))) == len(list(output.glob("*.svg"))) == 5
+    assert main(["report", *results, "-o", str(output)]) == 2
+    assert main(["report", *results, "-o", str(output), "--force"]) == 0
+
+
+def test_a_missing_cell_is_an_error_or_named(results: list[str], tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "good" / "good--Acrobot-v1--2.json").unlink()
+    command = ["report", *results, "-o", str(tmp_path / "report")]
+    assert main(command) == 2
+    assert "missing cells: good--Acrobot-v1--2 has not been run" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+    assert main([*command, "--partial"]) == 0
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "- good--Acrobot-v1--2 has not been run" in text
+    table = rows(tmp_path / "report" / "report.md")
+    [good] = [row for row in table if row[:2] == ["Acrobot-v1 (-100)", "good"]]
+    assert good[5] == "3/3"
+    # Over all tasks, the seeds that are there on every task.
+    assert [row[1] for row in table if row[0] == "good" and len(row) == 5] == ["3"]
+
+
+def test_a_failed_cell_is_named_with_its_error(results: list[str], tmp_path: Path, capsys: Any) -> None:
+    folder = ResultsFolder(tmp_path / "good")
+    cell = folder.planned()[0]
+    folder.write(cell, {"format": 1, "cell": cell.as_dict(), "status": "failed", "error": "out of luck"})
+    assert main(["report", *results, "-o", str(tmp_path / "report")]) == 2
+    assert f"{cell.name} failed: out of luck" in capsys.readouterr().err
+
+
+def test_a_method_without_all_tasks_is_not_compared_over_all(results: list[str], tmp_path: Path) -> None:
+    make_results(tmp_path / "half", "half", TASKS[:1], offset=-5)
+    output = tmp_path / "report"
+    assert main(["report", *results, str(tmp_path / "half"), "-o", str(output)]) == 0
+    assert "Not compared, for want of two seeds on every task: half." in (output / "report.md").read_text()
+    table = rows(output / "report.md")
+    assert ["Acrobot-v1 (-100)", "half", *["missing"] * 4] in table
+    assert (
+        main(
+            [
+                "report",
+                *results,
+                str(tmp_path / "half"),
+                "-o",
+                str(output),
+                "--force",
+                "--environments",
+                TASKS[0],
+            ]
+        )
+        == 0
+    )
+    assert [row[1] for row in rows(output / "report.md") if row[0] == "half" and len(row) == 5] == ["4"]
+
+
+def test_seeds_of_different_settings_are_refused(results: list[str], tmp_path: Path, capsys: Any) -> None:
+    folder = ResultsFolder(tmp_path / "good")
+    [cell, *_] = folder.planned()
+    result = folder.read()[cell.name]
+    folder.write(cell, {**result, "settings": {"gamma": 0.9}})
+    assert main(["report", *results, "-o", str(tmp_path / "report")]) == 2
+    assert "differ in their settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--baseline", "ppo"], "baseline 'ppo': choose from dqn, good"),
+        (["--environments", "Pong"], "Pong: no study has it, there are"),
+        (["--color"], "unrecognized arguments: --color"),
+    ],
+)
+def test_bad_input(more: list[str], expected: str, results: list[str], tmp_path: Path, capsys: Any) -> None:
+    assert main(["report", *results, "-o", str(tmp_path / "report"), *more]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert expected in line
+
+
+def test_folders_that_do_not_fit_are_refused(results: list[str], tmp_path: Path, capsys: Any) -> None:
+    shutil.copytree(tmp_path / "good", tmp_path / "copy")
+    output = ["-o", str(tmp_path / "report")]
+    assert main(["report", *results, str(tmp_path / "copy"), *output]) == 2
+    assert "the label 'good' is in another of the studies" in capsys.readouterr().err
+    assert main(["report", *results, str(tmp_path / "nowhere"), *output]) == 2
+    assert "no results of a study here" in capsys.readouterr().err
+    (tmp_path / "good" / "good--Acrobot-v1--0.json").write_text('{"format": 1, "ce')
+    assert main(["report", *results, *output]) == 2
+    assert "not a result of this runner" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tone", [*figures.COLORS, figures.TEXT])
+@pytest.mark.parametrize("page", ["#ffffff", "#0d1117"])
+def test_tones_stand_out_from_light_and_dark_pages(tone: str, page: str) -> None:
+    def luminance(color: str) -> float:
+        channels = np.array(to_rgb(color))
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted([luminance(tone), luminance(page)])
+    # WCAG: 3 to 1 for graphics, 4 to 1 for our text.
+    assert (high + 0.05) / (low + 0.05) >= (4 if tone == figures.TEXT else 3)
