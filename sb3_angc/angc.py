@@ -272,6 +272,7 @@ class ANGC(OffPolicyAlgorithm):
         losses, epistemic_rewards = [], []
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            policy.update_normalization(batch.observations)
             features = policy.features(batch.observations)
             next_features = policy.features(batch.next_observations)
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
 from sb3_angc.epistemic import EpistemicReward
+from sb3_angc.normalization import RunningNormalization
 
 # DQN's `activation_fn` takes module classes; the same classes are understood here.
 MODULE_ACTIVATIONS: dict[type[nn.Module], str] = {
@@ -53,6 +54,8 @@ class ANGCPolicy(BasePolicy):
     :param circuit: Preset of both circuits, a name in ``sb3_angc.circuit.PRESETS``
     :param circuit_kwargs: Settings of both circuits that override the preset's, see
         ``sb3_angc.circuit.CircuitSettings``
+    :param normalize_features: Whether the circuits see features scaled to mean 0 and standard
+        deviation 1 over the replayed batches
     :raises ValueError: If an argument is not allowed
     """
 
@@ -76,6 +79,7 @@ class ANGCPolicy(BasePolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
         circuit: str = "settled",
         circuit_kwargs: dict[str, Any] | None = None,
+        normalize_features: bool = True,
     ) -> None:
         super().__init__(
             observation_space,
@@ -92,6 +96,7 @@ class ANGCPolicy(BasePolicy):
         self.activation_fn = activation_fn
         self.circuit = circuit
         self.circuit_kwargs = circuit_kwargs or {}
+        self.normalize_features = normalize_features
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -108,6 +113,7 @@ class ANGCPolicy(BasePolicy):
                 "which would need backpropagation: use one without, such as FlattenExtractor"
             )
         features_dim = self.features_extractor.features_dim
+        self.normalization = RunningNormalization(features_dim) if self.normalize_features else None
         n_actions = int(self.action_space.n)
         controller_arch, generator_arch = self._hidden_sizes("controller"), self._hidden_sizes("generator")
         controller_sizes = [features_dim, *controller_arch, n_actions]
@@ -183,7 +189,15 @@ class ANGCPolicy(BasePolicy):
         :param obs: Observation, as tensor
         :return: What the circuits see of it, ``(batch, features_dim)``
         """
-        return self.extract_features(obs, self.features_extractor)
+        features = self.extract_features(obs, self.features_extractor)
+        return features if self.normalization is None else self.normalization(features)
+
+    def update_normalization(self, obs: PyTorchObs) -> None:
+        """
+        :param obs: Replayed observations to take into the statistics of the normalisation
+        """
+        if self.normalization is not None:
+            self.normalization.update(self.extract_features(obs, self.features_extractor))
 
     def generator_input(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """
@@ -212,6 +226,7 @@ class ANGCPolicy(BasePolicy):
             features_extractor_kwargs=self.features_extractor_kwargs,
             circuit=self.circuit,
             circuit_kwargs=self.circuit_kwargs,
+            normalize_features=self.normalize_features,
         )
         return data
 

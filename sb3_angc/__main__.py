@@ -1,0 +1,130 @@
+"""
+Train ANGC on an environment, evaluate it, and keep model, learning curve and a summary.
+
+Used by ``make train``; ``python -m sb3_angc --help`` lists the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor, load_results
+
+from sb3_angc import ANGC, __version__
+
+EVALUATION_EPISODES = 20
+# Training starts from the seed itself: episodes of the evaluation must be others.
+EVALUATION_SEED_OFFSET = 1_000_000
+
+
+def main() -> int:
+    """Train, evaluate, save, and print where everything is."""
+    parser = argparse.ArgumentParser(prog="python -m sb3_angc", description=__doc__.strip().splitlines()[0])
+    parser.add_argument("--env", default="CartPole-v1", help="environment id (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=50_000, help="environment steps (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("runs"), help="folder (default: %(default)s)")
+    arguments = parser.parse_args()
+
+    th.set_num_threads(1)  # more threads only slow small layers down
+    folder = _new_folder(arguments.output / f"{arguments.env.replace('/', '-')}_seed{arguments.seed}")
+    try:
+        model = ANGC(arguments.env, seed=arguments.seed)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    folder.mkdir(parents=True)
+    model.set_env(Monitor(gym.make(arguments.env), str(folder / "episodes")))
+
+    print(f"Training ANGC on {arguments.env} for {arguments.steps} steps, seed {arguments.seed}")
+    started = time.monotonic()
+    model.learn(arguments.steps, progress_bar=True)
+    seconds = time.monotonic() - started
+    model.save(folder / "model.zip")
+
+    evaluation_env = Monitor(gym.make(arguments.env))
+    evaluation_env.reset(seed=arguments.seed + EVALUATION_SEED_OFFSET)
+    returns, _ = evaluate_policy(
+        model, evaluation_env, EVALUATION_EPISODES, deterministic=True, return_episode_rewards=True
+    )
+    summary = {
+        "environment": arguments.env,
+        "steps": model.num_timesteps,
+        "seed": arguments.seed,
+        "updates": model._n_updates,
+        "training_seconds": round(seconds, 1),
+        "evaluation_episodes": EVALUATION_EPISODES,
+        "evaluation_mean": float(np.mean(returns)),
+        "evaluation_std": float(np.std(returns)),
+        "evaluation_returns": [float(value) for value in returns],
+        "version": __version__,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    _plot_learning_curve(folder, summary)
+
+    print(f"Mean return of {EVALUATION_EPISODES} episodes: {np.mean(returns):.1f} +/- {np.std(returns):.1f}")
+    print(f"Training took {seconds:.0f} s. Saved in {folder}:")
+    for name in ("model.zip", "learning_curve.png", "summary.json"):
+        print(f"  {folder / name}")
+    return 0
+
+
+def _new_folder(base: Path) -> Path:
+    """The first of ``base``, ``base_2``, ``base_3``, … that does not exist: nothing is overwritten."""
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}_{number}")
+    return folder
+
+
+def _plot_learning_curve(folder: Path, summary: dict[str, Any]) -> None:
+    """Returns of the training episodes, their moving mean, and the evaluation of the last policy."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    episodes = load_results(str(folder))
+    if len(episodes) == 0:
+        return
+    steps = np.cumsum(episodes["l"].to_numpy())
+    returns = episodes["r"].to_numpy()
+    window = min(20, len(returns))
+    means = np.convolve(returns, np.ones(window) / window, mode="valid")
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    axes.plot(steps, returns, ".", color="0.75", markersize=3, label="training episode")
+    axes.plot(steps[window - 1 :], means, color="tab:blue", label=f"mean of {window} episodes")
+    axes.errorbar(
+        steps[-1],
+        summary["evaluation_mean"],
+        yerr=summary["evaluation_std"],
+        fmt="o",
+        color="tab:orange",
+        capsize=4,
+        clip_on=False,
+        label=f"last policy, {summary['evaluation_episodes']} episodes, no exploration",
+    )
+    axes.set(
+        xlabel="environment steps",
+        ylabel="return",
+        title=f"ANGC on {summary['environment']}, seed {summary['seed']}",
+    )
+    axes.legend(loc="best", fontsize="small")
+    axes.grid(alpha=0.3)
+    figure.savefig(folder / "learning_curve.png", dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Presets, overrides, and what is refused."""
+
+import math
+import re
+from typing import Any
+
+import pytest
+
+from sb3_angc.circuit import PRESETS, CircuitSettings, NGCCircuit
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_can_be_built_and_overridden(preset: str) -> None:
+    circuit = NGCCircuit([2, 3, 1], preset=preset, inference_steps=7, leak=0.25)
+    assert (circuit.settings.inference_steps, circuit.settings.leak) == (7, 0.25)
+    assert circuit.settings.order == PRESETS[preset].order
+
+
+def test_default_has_no_weight_transport() -> None:
+    circuit = NGCCircuit([2, 64, 64, 1])
+    assert circuit.settings == PRESETS["settled"]
+    for bundle in circuit.bundles[1:]:
+        assert bundle.feedback is not None
+        # Independent draws: for 64 weights and more, a correlation of 0.6 has odds below 1e-6.
+        correlation = (bundle.weight * bundle.feedback).sum() / (bundle.weight.norm() * bundle.feedback.norm())
+        assert abs(correlation) < 0.6
+
+
+def test_tied_feedback_has_no_error_weights() -> None:
+    assert not [name for name, _ in NGCCircuit([2, 3, 1], feedback="tied").named_parameters() if "feedback" in name]
+
+
+BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"inference_steps": 0}, "inference_steps=0 is not allowed: it must be an integer of at least 1"),
+    ({"inference_steps": 2.0}, "inference_steps=2.0 is not allowed"),
+    ({"inference_steps": True}, "inference_steps=True is not allowed"),
+    ({"step_size": 0}, "step_size=0 is not allowed: it must be a number above 0"),
+    ({"step_size": math.nan}, "step_size=nan is not allowed"),
+    ({"leak": -0.1}, "leak=-0.1 is not allowed: it must be a number of at least 0"),
+    ({"leak": math.inf}, "leak=inf is not allowed"),
+    ({"error_scale": 0.0}, "error_scale=0.0 is not allowed"),
+    ({"feedback_rate": -1}, "feedback_rate=-1 is not allowed"),
+    ({"alignment_decay": "fast"}, "alignment_decay='fast' is not allowed"),
+    ({"alignment_time": 0}, "alignment_time=0 is not allowed"),
+    ({"weight_norm": 0}, "weight_norm=0 is not allowed"),
+    ({"order": "outward"}, "order='outward' is not allowed: it must be one of simultaneous, inward, scheduled"),
+    ({"step_rule": "newton"}, "step_rule='newton' is not allowed"),
+    ({"feedback": "none"}, "feedback='none' is not allowed: it must be one of learned, tied"),
+    ({"error_on": "z"}, "error_on='z' is not allowed"),
+    ({"initial_state": "ones"}, "initial_state='ones' is not allowed"),
+    ({"activation": "swish"}, "activation='swish' is unknown: choose one of identity"),
+    ({"prediction_activation": "swish"}, "prediction_activation='swish' is unknown"),
+    ({"order": "simultaneous"}, "step_rule='line_search' is not allowed: it must be 'fixed' or 'spectral'"),
+    ({"steps": 3}, "'steps' is not a circuit setting: choose from inference_steps, order"),
+    ({"preset": "best"}, "preset='best' is unknown: choose one of settled, paper, released"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD_SETTINGS, ids=[str(case[0]) for case in BAD_SETTINGS])
+def test_bad_setting_is_named_with_what_is_allowed(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        NGCCircuit([2, 3, 1], **settings)
+
+
+@pytest.mark.parametrize("sizes", [[], [3], [3, 0], [3, -1, 2], [3, 2.5, 1]])
+def test_bad_layer_sizes(sizes: list[Any]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"layer_sizes={sizes} is not allowed")):
+        NGCCircuit(sizes)
+
+
+def test_settings_are_plain_values() -> None:
+    assert CircuitSettings(leak=0.5).as_dict()["leak"] == 0.5

@@ -1,0 +1,218 @@
+"""Inference against equations worked by hand, closed forms and the energy's own gradient."""
+
+import pytest
+import torch as th
+
+from sb3_angc.circuit import NGCCircuit
+from sb3_angc.circuit.settling import Settling
+
+LINEAR_FIELDS = {"activation": "identity", "bias": False}
+
+
+def small_circuit(**settings: object) -> NGCCircuit:
+    """The 2-2-1 net of the hand-worked examples: W1 = [[1, -1], [2, 1]], W2 = [3, -2], E2 = [5, 7]."""
+    circuit = NGCCircuit([2, 2, 1], preset="paper", **settings).double()
+    first, second = circuit.bundles
+    first.weight.copy_(th.tensor([[1.0, -1.0], [2.0, 1.0]]))
+    second.weight.copy_(th.tensor([[3.0, -2.0]]))
+    if second.feedback is not None:
+        second.feedback.copy_(th.tensor([[5.0, 7.0]]))
+    return circuit
+
+
+X = th.tensor([[1.0, 2.0]], dtype=th.float64)
+Y = th.tensor([[1.0]], dtype=th.float64)
+
+
+def test_two_steps_of_the_paper_by_hand() -> None:
+    """
+    Zero start, T = 2, beta = 0.1, gamma_v = 0.5, beta_e = 1 (errors halved), relu.
+
+    zbar1 = phi(x) W1 = (1 - 2, 2 + 2) = (-1, 4), always.
+    t = 1: z1 = 0: zbar2 = 0; e1 = (0 - (-1, 4)) / 2 = (0.5, -2); e2 = 1 / 2;
+           d = -e1 + e2 E = (-0.5, 2) + (2.5, 3.5) = (2, 5.5); z1 = 0.1 * d = (0.2, 0.55)
+    t = 2: zbar2 = 3 * 0.2 - 2 * 0.55 = -0.5; e1 = ((1.2, -3.45)) / 2 = (0.6, -1.725);
+           e2 = (1 + 0.5) / 2 = 0.75; d = (-0.6, 1.725) + (3.75, 5.25) = (3.15, 6.975);
+           z1 += 0.1 * (-0.5 * (0.2, 0.55) + d) = (0.2 + 0.305, 0.55 + 0.67) = (0.505, 1.22)
+    """
+    circuit = small_circuit(
+        inference_steps=2, step_size=0.1, leak=0.5, error_scale=1.0, activation="relu", weight_norm=None
+    )
+    state = circuit.settle(X, Y)
+    th.testing.assert_close(state.potentials[0], th.tensor([[0.505, 1.22]], dtype=th.float64))
+    # zbar2 = 3 * 0.505 - 2 * 1.22 = -0.925; e2 = 1.925 / 2; e1 = (0.505 + 1, 1.22 - 4) / 2
+    th.testing.assert_close(state.predictions[1], th.tensor([[-0.925]], dtype=th.float64))
+    th.testing.assert_close(state.errors[0], th.tensor([[0.7525, -1.39]], dtype=th.float64))
+    th.testing.assert_close(state.errors[1], th.tensor([[0.9625]], dtype=th.float64))
+    # F = beta_e * sum e^2 + gamma_v / 2 * sum z^2, before: 0.25 + 4 + 0.25
+    assert state.energies[0].item() == pytest.approx(4.5)
+    after = 0.7525**2 + 1.39**2 + 0.9625**2 + 0.25 * (0.505**2 + 1.22**2)
+    assert state.energies[2].item() == pytest.approx(after)
+
+
+def test_derivative_gates_the_feedback_only_with_errors_on_the_potential() -> None:
+    """
+    Projection start: z1 = (-1, 4), phi(z1) = (0, 4), zbar2 = -8, e2 = 9, e1 = 0.
+    phi' = (0, 1): d = phi' * e2 E = (0, 63); one step of beta = 0.1 inward.
+    """
+    circuit = small_circuit(
+        inference_steps=1,
+        order="inward",
+        step_rule="fixed",
+        step_size=0.001,
+        leak=0.0,
+        error_scale=0.5,
+        error_on="potential",
+        use_derivatives=True,
+        initial_state="projection",
+        activation="relu",
+        weight_norm=None,
+    )
+    circuit.bundles[1].feedback.copy_(th.tensor([[5.0, -7.0]]))  # type: ignore[union-attr]
+    state = circuit.settle(X, Y)
+    # d = (0, -63): z1 = (-1, 4 - 0.063); zbar2 = -2 * 3.937
+    th.testing.assert_close(state.potentials[0], th.tensor([[-1.0, 3.937]], dtype=th.float64))
+    th.testing.assert_close(state.errors[0], th.tensor([[0.0, -0.063]], dtype=th.float64))
+    th.testing.assert_close(state.errors[1], th.tensor([[1 + 2 * 3.937]], dtype=th.float64))
+
+
+def test_step_that_would_raise_the_energy_is_not_taken() -> None:
+    """As above with E of the wrong sign and a large step: the energy would rise, so nothing moves."""
+    circuit = small_circuit(
+        inference_steps=3,
+        order="inward",
+        step_rule="fixed",
+        step_size=1.0,
+        leak=0.0,
+        error_on="potential",
+        use_derivatives=True,
+        initial_state="projection",
+        activation="relu",
+        weight_norm=None,
+    )
+    state = circuit.settle(X, Y)
+    th.testing.assert_close(state.potentials[0], th.tensor([[-1.0, 4.0]], dtype=th.float64))
+    assert [energy.item() for energy in state.energies] == [40.5] * 4
+    assert state.settled_downhill
+
+
+@pytest.mark.parametrize("n_hidden", [1, 2, 3])
+@pytest.mark.parametrize(("order", "step_rule"), [("inward", "line_search"), ("inward", "spectral"), ("simultaneous", "spectral")])
+def test_linear_circuit_settles_at_its_closed_form(n_hidden: int, order: str, step_rule: str) -> None:
+    """
+    With identity activations and tied feedback, F is quadratic in z. Its minimum over all hidden
+    layers solves one linear system, written here for the stacked vector of all of them.
+    """
+    th.manual_seed(n_hidden)
+    sizes = [3] + [4] * n_hidden + [2]
+    circuit = NGCCircuit(
+        sizes, feedback="tied", inference_steps=3000, order=order, step_rule=step_rule, **LINEAR_FIELDS
+    ).double()
+    x, y = th.randn(5, 3, dtype=th.float64), th.randn(5, 2, dtype=th.float64)
+    state = circuit.settle(x, y)
+
+    total = 4 * n_hidden
+    residual_rows, constants = [], []
+    for index, bundle in enumerate(circuit.bundles):
+        rows = th.zeros(bundle.out_features, total, dtype=th.float64)
+        constant = th.zeros(5, bundle.out_features, dtype=th.float64)
+        if index < n_hidden:
+            rows[:, 4 * index : 4 * index + 4] = th.eye(4, dtype=th.float64)
+        else:
+            constant += y
+        if index > 0:
+            rows[:, 4 * index - 4 : 4 * index] = -bundle.weight
+        else:
+            constant -= x @ bundle.weight.T
+        residual_rows.append(rows)
+        constants.append(constant)
+    matrix, constant = th.cat(residual_rows), th.cat(constants, dim=1)
+    solution = th.linalg.lstsq(matrix, -constant.T).solution.T
+    th.testing.assert_close(th.cat(state.potentials[:-1], dim=1), solution, rtol=1e-6, atol=1e-8)
+
+
+def test_one_hidden_layer_and_one_output_are_solved_in_one_sweep() -> None:
+    """The line search is exact for one output: e_out = delta / (1 + |w|^2)."""
+    circuit = NGCCircuit([3, 6, 1], feedback="tied", inference_steps=1, **LINEAR_FIELDS).double()
+    x, y = th.randn(4, 3, dtype=th.float64), th.randn(4, 1, dtype=th.float64)
+    delta = y - circuit.project(x)
+    weight = circuit.bundles[1].weight
+    state = circuit.settle(x, y)
+    th.testing.assert_close(state.errors[1], delta / (1 + weight.square().sum()))
+    th.testing.assert_close(state.errors[0], state.errors[1] @ weight)
+
+
+@pytest.mark.parametrize("error_on", ["potential", "activity"])
+@pytest.mark.parametrize("activation", ["tanh", "softplus", "identity", "elu"])
+def test_drive_is_minus_the_gradient_of_the_energy(error_on: str, activation: str) -> None:
+    """With tied feedback, in every hidden layer, with leak, scaled errors and free outputs."""
+    th.manual_seed(0)
+    settings = {"error_on": error_on, "activation": activation, "leak": 0.3, "error_scale": 0.8}
+    circuit = NGCCircuit([3, 5, 4, 2], feedback="tied", initial_state="zeros", **settings).double()
+    x, y = th.randn(6, 3, dtype=th.float64), th.randn(6, 2, dtype=th.float64)
+    clamped = th.tensor([[1.0, 0.0]] * 6, dtype=th.float64)
+    settling = Settling(circuit.bundles, circuit.settings, x, y, clamped)
+    settling.run()
+    potentials = [z.clone().requires_grad_() for z in settling.state.potentials[:-1]]
+    phi = settling.phi.function
+    activity, energy = x, th.zeros((), dtype=th.float64)
+    for bundle, potential in zip(circuit.bundles, [*potentials, y], strict=True):
+        is_output = potential is y
+        value = potential if is_output or error_on == "potential" else phi(potential)
+        error = (value - activity @ bundle.weight.T - bundle.bias) / 1.6
+        if is_output:
+            error = error * clamped
+        else:
+            energy = energy + 0.15 * potential.square().sum()
+        energy = energy + 0.8 * error.square().sum()
+        activity = phi(potential)
+    gradients = th.autograd.grad(energy, potentials)
+    for hidden, gradient in enumerate(gradients):
+        drive = settling._drive(hidden, settling._slope(hidden))
+        th.testing.assert_close(drive, -gradient)
+    th.testing.assert_close(settling.state.energies[-1].sum(), energy.detach())
+
+
+def test_free_outputs_have_no_error_and_their_targets_do_not_matter() -> None:
+    circuit = NGCCircuit([3, 8, 8, 4]).double()
+    x, y = th.randn(5, 3, dtype=th.float64), th.randn(5, 4, dtype=th.float64)
+    clamped = th.zeros(5, 4, dtype=th.float64)
+    clamped[:, 2] = 1
+    state = circuit.settle(x, y, clamped)
+    assert th.equal(state.errors[-1][:, [0, 1, 3]], th.zeros(5, 3, dtype=th.float64))
+    other = circuit.settle(x, th.where(clamped > 0, y, y + 100), clamped)
+    for error, other_error in zip(state.errors, other.errors, strict=True):
+        assert th.equal(error, other_error)
+
+
+@pytest.mark.parametrize("preset", ["settled", "released"])
+def test_projection_is_the_settled_output_when_the_output_is_free(preset: str) -> None:
+    circuit = NGCCircuit([3, 8, 8, 4], preset=preset).double()
+    x = th.randn(5, 3, dtype=th.float64)
+    state = circuit.settle(x, th.zeros(5, 4, dtype=th.float64), th.zeros(5, 4, dtype=th.float64))
+    th.testing.assert_close(state.predictions[-1], circuit.project(x), rtol=0, atol=0)
+    assert state.total_discrepancy.abs().max() == 0
+
+
+def test_total_discrepancy_is_the_sum_of_squared_errors() -> None:
+    circuit = NGCCircuit([3, 5, 2])
+    state = circuit.settle(th.randn(4, 3), th.randn(4, 2))
+    expected = [sum(float(e[row].square().sum()) for e in state.errors) for row in range(4)]
+    th.testing.assert_close(state.total_discrepancy, th.tensor(expected))
+
+
+def test_divergence_names_circuit_and_layer() -> None:
+    circuit = NGCCircuit([3, 4, 4, 2], preset="paper", name="controller", weight_norm=None, step_size=1.0)
+    for bundle in circuit.bundles:
+        bundle.weight.mul_(1e18)
+    with pytest.raises(ValueError, match=r"controller diverged in layer \d of 3"):
+        circuit.settle(th.randn(4, 3), th.randn(4, 2))
+
+
+@pytest.mark.parametrize(("argument", "message"), [(0, "input"), (1, "output to clamp")])
+def test_bad_input_is_named(argument: int, message: str) -> None:
+    circuit = NGCCircuit([3, 4, 2])
+    values = [th.zeros(2, 3), th.zeros(2, 2)]
+    values[argument][1, 1] = th.nan
+    with pytest.raises(ValueError, match=f"received an {message} that is not finite"):
+        circuit.settle(*values)
