@@ -218,7 +218,13 @@ class ANGC(OffPolicyAlgorithm):
                 f"batch_size={self.batch_size} is not allowed: it must be at most "
                 f"buffer_size={self.buffer_size}"
             )
-        for name in ("gamma", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps"):
+        for name in (
+            "gamma",
+            "tau",
+            "exploration_fraction",
+            "exploration_initial_eps",
+            "exploration_final_eps",
+        ):
             check_fraction(name, getattr(self, name))
         for name in ("alpha_instrumental", "alpha_epistemic", "learning_starts"):
             check_weight(name, getattr(self, name))

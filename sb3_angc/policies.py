@@ -132,7 +132,9 @@ class ANGCPolicy(BasePolicy):
     def _hidden_sizes(self, circuit: str) -> list[int]:
         if isinstance(self.net_arch, dict):
             if set(self.net_arch) != {"controller", "generator"}:
-                raise ValueError(f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'")
+                raise ValueError(
+                    f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'"
+                )
             sizes = self.net_arch[circuit]
         else:
             sizes = self.net_arch

@@ -22,12 +22,16 @@ def test_default_has_no_weight_transport() -> None:
     for bundle in circuit.bundles[1:]:
         assert bundle.feedback is not None
         # Independent draws: for 64 weights and more, a correlation of 0.6 has odds below 1e-6.
-        correlation = (bundle.weight * bundle.feedback).sum() / (bundle.weight.norm() * bundle.feedback.norm())
+        correlation = (bundle.weight * bundle.feedback).sum() / (
+            bundle.weight.norm() * bundle.feedback.norm()
+        )
         assert abs(correlation) < 0.6
 
 
 def test_tied_feedback_has_no_error_weights() -> None:
-    assert not [name for name, _ in NGCCircuit([2, 3, 1], feedback="tied").named_parameters() if "feedback" in name]
+    assert not [
+        name for name, _ in NGCCircuit([2, 3, 1], feedback="tied").named_parameters() if "feedback" in name
+    ]
 
 
 BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
@@ -43,7 +47,10 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"alignment_decay": "fast"}, "alignment_decay='fast' is not allowed"),
     ({"alignment_time": 0}, "alignment_time=0 is not allowed"),
     ({"weight_norm": 0}, "weight_norm=0 is not allowed"),
-    ({"order": "outward"}, "order='outward' is not allowed: it must be one of simultaneous, inward, scheduled"),
+    (
+        {"order": "outward"},
+        "order='outward' is not allowed: it must be one of simultaneous, inward, scheduled",
+    ),
     ({"step_rule": "newton"}, "step_rule='newton' is not allowed"),
     ({"feedback": "none"}, "feedback='none' is not allowed: it must be one of learned, tied"),
     ({"error_on": "z"}, "error_on='z' is not allowed"),

@@ -11,7 +11,13 @@ from sb3_angc.circuit import NGCCircuit
 
 def autograd_updates(circuit: NGCCircuit, x: th.Tensor, y: th.Tensor) -> dict[str, th.Tensor]:
     """Minus the gradient of half the mean squared error, by torch."""
-    functions = {"relu": th.relu, "tanh": th.tanh, "elu": F.elu, "softplus": F.softplus, "identity": lambda z: z}
+    functions = {
+        "relu": th.relu,
+        "tanh": th.tanh,
+        "elu": F.elu,
+        "softplus": F.softplus,
+        "identity": lambda z: z,
+    }
     phi = functions[str(circuit.settings.activation)]
     parameters = {
         name: value.clone().requires_grad_() for name, value in circuit.prediction_parameters().items()
@@ -148,7 +154,8 @@ def test_locality() -> None:
         other_state = copy.deepcopy(state)
         other_state.errors[changed].add_(1)
         moved = {
-            name for name, update in circuit.local_updates(other_state).items()
+            name
+            for name, update in circuit.local_updates(other_state).items()
             if not th.equal(update, updates[name])
         }
         assert {name.split(".")[1] for name in moved} == {str(changed)}

@@ -97,7 +97,9 @@ def test_step_that_would_raise_the_energy_is_not_taken() -> None:
 
 
 @pytest.mark.parametrize("n_hidden", [1, 2, 3])
-@pytest.mark.parametrize(("order", "step_rule"), [("inward", "line_search"), ("inward", "spectral"), ("simultaneous", "spectral")])
+@pytest.mark.parametrize(
+    ("order", "step_rule"), [("inward", "line_search"), ("inward", "spectral"), ("simultaneous", "spectral")]
+)
 def test_linear_circuit_settles_at_its_closed_form(n_hidden: int, order: str, step_rule: str) -> None:
     """
     With identity activations and tied feedback, F is quadratic in z. Its minimum over all hidden

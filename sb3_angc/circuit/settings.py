@@ -113,6 +113,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "initial_state": get_args(InitialState),
 }
 
+
 def _check(name: str, value: object, is_allowed: bool, allowed: str) -> None:
     if not is_allowed:
         raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")
