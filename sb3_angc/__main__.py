@@ -65,7 +65,7 @@ def main() -> int:
         "evaluation_episodes": EVALUATION_EPISODES,
         "evaluation_mean": float(np.mean(returns)),
         "evaluation_std": float(np.std(returns)),
-        "evaluation_returns": [float(value) for value in returns],
+        "evaluation_returns": np.asarray(returns, dtype=float).tolist(),
         "version": __version__,
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -183,9 +183,9 @@ class ANGC(OffPolicyAlgorithm):
         """
         is_policy = isinstance(policy, type) or policy in self.policy_aliases
         if env is None and not is_policy:
-            policy, env = "", policy  # type: ignore[assignment]
+            policy, env = "", policy
         try:
-            env = maybe_make_env(env, verbose)
+            env = maybe_make_env(env, verbose) if env is not None else None
         except gym.error.UnregisteredEnv as error:
             close = difflib.get_close_matches(str(env), gym.registry, n=1, cutoff=0)
             raise ValueError(

@@ -109,8 +109,8 @@ class ANGCPolicy(BasePolicy):
         self.features_extractor = self.make_features_extractor()
         if any(parameter.requires_grad for parameter in self.features_extractor.parameters()):
             raise ValueError(
-                f"features_extractor_class={self.features_extractor_class.__name__} has trainable parameters, "
-                "which would need backpropagation: use one without, such as FlattenExtractor"
+                f"features_extractor_class={self.features_extractor_class.__name__} has trainable "
+                "parameters, which would need backpropagation: use one without, such as FlattenExtractor"
             )
         features_dim = self.features_extractor.features_dim
         self.normalization = RunningNormalization(features_dim) if self.normalize_features else None
@@ -165,8 +165,8 @@ class ANGCPolicy(BasePolicy):
 
         :param tau: Share of the controller in the new target, 1 for a copy
         """
-        source = list(self.controller.prediction_parameters().values())
-        target = list(self.controller_target.prediction_parameters().values())
+        source: list[th.Tensor] = list(self.controller.prediction_parameters().values())
+        target: list[th.Tensor] = list(self.controller_target.prediction_parameters().values())
         th._foreach_lerp_(target, source, tau)
 
     def set_training_mode(self, mode: bool) -> None:
@@ -268,6 +268,6 @@ class MultiInputPolicy(ANGCPolicy):
             action_space,
             lr_schedule,
             *args,
-            features_extractor_class=features_extractor_class,
+            features_extractor_class=features_extractor_class,  # type: ignore[misc]
             **kwargs,
         )

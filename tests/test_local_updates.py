@@ -1,6 +1,7 @@
 """Local updates and learning steps against autograd, hand-worked values and locality itself."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch as th
@@ -11,7 +12,7 @@ from sb3_angc.circuit import NGCCircuit
 
 def autograd_updates(circuit: NGCCircuit, x: th.Tensor, y: th.Tensor) -> dict[str, th.Tensor]:
     """Minus the gradient of half the mean squared error, by torch."""
-    functions = {
+    functions: dict[str, Any] = {
         "relu": th.relu,
         "tanh": th.tanh,
         "elu": F.elu,
@@ -92,12 +93,12 @@ def test_sgd_step_adds_the_update_and_gives_the_error_weights_the_same_change() 
 def test_feedback_changes_by_the_optimizers_step_not_by_the_raw_update() -> None:
     circuit = NGCCircuit([3, 5, 2], alignment_decay=0.0).double()
     bundle = circuit.bundles[1]
-    difference = bundle.weight - bundle.feedback
+    difference = bundle.weight - bundle.feedback  # type: ignore[operator]
     optimizer = th.optim.Adam(circuit.parameters(), lr=0.1)
     for _ in range(3):
         state = circuit.settle(th.randn(4, 3, dtype=th.float64), th.randn(4, 2, dtype=th.float64))
         circuit.step(circuit.local_updates(state), optimizer)
-    th.testing.assert_close(bundle.weight - bundle.feedback, difference)
+    th.testing.assert_close(bundle.weight - bundle.feedback, difference)  # type: ignore[operator]
 
 
 def test_alignment_decay_by_hand() -> None:
@@ -231,4 +232,4 @@ def test_any_torch_optimizer_lowers_the_energy(optimizer_class: type[th.optim.Op
 def test_nothing_can_be_differentiated() -> None:
     circuit = NGCCircuit([3, 4, 2])
     with pytest.raises(RuntimeError, match="does not require grad"):
-        circuit.project(th.randn(2, 3)).sum().backward()
+        circuit.project(th.randn(2, 3)).sum().backward()  # type: ignore[no-untyped-call]

@@ -1,15 +1,17 @@
 """Inference against equations worked by hand, closed forms and the energy's own gradient."""
 
+from typing import Any
+
 import pytest
 import torch as th
 
 from sb3_angc.circuit import NGCCircuit
 from sb3_angc.circuit.settling import Settling
 
-LINEAR_FIELDS = {"activation": "identity", "bias": False}
+LINEAR_FIELDS: dict[str, Any] = {"activation": "identity", "bias": False}
 
 
-def small_circuit(**settings: object) -> NGCCircuit:
+def small_circuit(**settings: Any) -> NGCCircuit:
     """The 2-2-1 net of the hand-worked examples: W1 = [[1, -1], [2, 1]], W2 = [3, -2], E2 = [5, 7]."""
     circuit = NGCCircuit([2, 2, 1], preset="paper", **settings).double()
     first, second = circuit.bundles
@@ -149,7 +151,12 @@ def test_one_hidden_layer_and_one_output_are_solved_in_one_sweep() -> None:
 def test_drive_is_minus_the_gradient_of_the_energy(error_on: str, activation: str) -> None:
     """With tied feedback, in every hidden layer, with leak, scaled errors and free outputs."""
     th.manual_seed(0)
-    settings = {"error_on": error_on, "activation": activation, "leak": 0.3, "error_scale": 0.8}
+    settings: dict[str, Any] = {
+        "error_on": error_on,
+        "activation": activation,
+        "leak": 0.3,
+        "error_scale": 0.8,
+    }
     circuit = NGCCircuit([3, 5, 4, 2], feedback="tied", initial_state="zeros", **settings).double()
     x, y = th.randn(6, 3, dtype=th.float64), th.randn(6, 2, dtype=th.float64)
     clamped = th.tensor([[1.0, 0.0]] * 6, dtype=th.float64)
@@ -161,7 +168,7 @@ def test_drive_is_minus_the_gradient_of_the_energy(error_on: str, activation: st
     for bundle, potential in zip(circuit.bundles, [*potentials, y], strict=True):
         is_output = potential is y
         value = potential if is_output or error_on == "potential" else phi(potential)
-        error = (value - activity @ bundle.weight.T - bundle.bias) / 1.6
+        error = (value - activity @ bundle.weight.T - bundle.bias) / 1.6  # type: ignore[operator]
         if is_output:
             error = error * clamped
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch as th
@@ -67,7 +68,7 @@ class NGCCircuit(nn.Module):
                 # Errors never travel back into the clamped input.
                 learned_feedback=self.settings.feedback == "learned" and index > 0,
             )
-            for index, (size_in, size_out) in enumerate(zip(layer_sizes, layer_sizes[1:], strict=False))
+            for index, (size_in, size_out) in enumerate(pairwise(layer_sizes))
         )
         # Sum of the learning rates of all steps so far, on which the alignment decay depends.
         self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
@@ -167,7 +168,7 @@ class NGCCircuit(nn.Module):
         optimizer.step()
         for bundle, weight in zip(self.bundles, before, strict=True):
             if bundle.feedback is not None:
-                bundle.feedback += self._feedback_change(bundle, bundle.weight - weight)
+                bundle.feedback.add_(self._feedback_change(bundle, bundle.weight - weight))
         self._decay(float(optimizer.param_groups[0]["lr"]))
         self._constrain_weights()
 
@@ -183,7 +184,7 @@ class NGCCircuit(nn.Module):
     def _decay(self, learning_rate: float) -> None:
         """Shrink ``W`` and ``E`` alike, so that what is not shared by the two dies out."""
         settings = self.settings
-        pairs = [
+        pairs: list[th.Tensor] = [
             matrix
             for bundle in self.bundles
             if bundle.feedback is not None
@@ -200,7 +201,9 @@ class NGCCircuit(nn.Module):
             for bundle in self.bundles:
                 for matrix in (bundle.weight, bundle.feedback):
                     if matrix is not None:
-                        matrix *= self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)
+                        matrix.mul_(
+                            self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)
+                        )
 
     def _raise_not_finite(self, state: CircuitState) -> None:
         if not th.isfinite(state.activities[0]).all():
@@ -216,4 +219,5 @@ class NGCCircuit(nn.Module):
 
 
 def _normalized(update: th.Tensor) -> th.Tensor:
-    return update / th.linalg.vector_norm(update).clamp(min=1e-12)
+    norm: th.Tensor = th.linalg.vector_norm(update).clamp(min=1e-12)
+    return update / norm

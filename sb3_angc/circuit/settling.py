@@ -175,7 +175,8 @@ class Settling:
             fall -= settings.leak * th.linalg.vecdot(drive, state.potentials[hidden])
             curvature += settings.leak * squared_norm(drive)
         tiny = th.finfo(fall.dtype).tiny
-        return (settings.step_size * fall / curvature.clamp(min=tiny)).clamp(min=0).unsqueeze(1)
+        gain: th.Tensor = (settings.step_size * fall / curvature.clamp(min=tiny)).clamp(min=0)
+        return gain.unsqueeze(1)
 
     def _simultaneous_gain(self) -> th.Tensor | float:
         """As ``_gain``, for all layers at once: the curvature is at most ``(1 + sigma)^2``."""

@@ -43,4 +43,5 @@ class CircuitState:
 
 def squared_norm(rows: th.Tensor) -> th.Tensor:
     """Squared Euclidean norm of each row, ``(batch, n)`` to ``(batch,)``."""
-    return th.linalg.vecdot(rows, rows)
+    squares: th.Tensor = th.linalg.vecdot(rows, rows)
+    return squares

@@ -88,7 +88,8 @@ class DenseSynapses(nn.Module):
         image = self.weight.mv(self._singular_vector)
         back = image @ self.weight
         self._singular_vector.copy_(F.normalize(back, dim=0))
-        return th.linalg.vector_norm(back)
+        norm: th.Tensor = th.linalg.vector_norm(back)
+        return norm
 
 
 def _parameter(data: th.Tensor) -> nn.Parameter:
