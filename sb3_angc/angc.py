@@ -67,8 +67,8 @@ class ANGC(OffPolicyAlgorithm):
     :param exploration_initial_eps: initial value of random action probability
     :param exploration_final_eps: final value of random action probability
     :param max_grad_norm: The maximum norm of a circuit's local updates
-    :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average
-        the reported success rate, mean episode length, and mean reward over
+    :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to
+        average the reported success rate, mean episode length, and mean reward over
     :param tensorboard_log: the log location for tensorboard (if None, no logging)
     :param policy_kwargs: additional arguments to be passed to the policy on creation.
         See :class:`sb3_angc.policies.ANGCPolicy`
@@ -78,7 +78,7 @@ class ANGC(OffPolicyAlgorithm):
     :param device: Device (cpu, cuda, ...) on which the code should be run.
         Setting it to auto, the code will be run on the GPU if possible.
     :param _init_setup_model: Whether or not to build the circuits at the creation of the instance
-    :param alpha_instrumental: Weight of the environment's reward in what the controller learns from, at least 0
+    :param alpha_instrumental: Weight of the environment's reward in what is learned from, at least 0
     :param alpha_epistemic: Weight of the epistemic reward, at least 0. With 0 the generator is not used
         and does not learn.
     :param double_q: Whether the controller chooses the next action that the target controller values
@@ -368,7 +368,8 @@ class ANGC(OffPolicyAlgorithm):
             return self.policy.predict(observation, state, episode_start, deterministic)
         is_batch = self.policy.is_vectorized_observation(observation)
         part = next(iter(observation.values())) if isinstance(observation, dict) else observation
-        explores = np.random.rand(len(part) if is_batch else 1) < self.exploration_rate
+        draws = np.random.rand(len(part) if is_batch else 1)  # noqa: NPY002 -- seeded as in DQN
+        explores = draws < self.exploration_rate
         actions = np.array([self.action_space.sample() if explore else 0 for explore in explores])
         if not explores.all():
             greedy, state = self.policy.predict(observation, state, episode_start, deterministic)
