@@ -24,6 +24,7 @@ from stable_baselines3.common.type_aliases import (
 from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_angc.checks import check_finite, check_fraction, check_positive_integer, check_weight
+from sb3_angc.circuit import CircuitDiagnostics, diagnose
 from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
@@ -336,15 +337,48 @@ class ANGC(OffPolicyAlgorithm):
         :return: Energy before settling, half the mean squared TD error
         """
         controller = self.policy.controller
-        actions = actions.long()
-        if self.clamp_all_actions:
-            values, clamped = controller.project(features).scatter_(1, actions, targets), None
-        else:
-            values = targets.expand(-1, int(self.policy.action_space.n))
-            clamped = th.zeros_like(values).scatter_(1, actions, 1.0)
+        values, clamped = self._clamped_values(features, actions, targets)
         state = controller.settle(features, values, clamped)
         controller.step(controller.local_updates(state), self.policy.optimizer, self.max_grad_norm)
         return state.energies[0].mean()
+
+    def _clamped_values(
+        self, features: th.Tensor, actions: th.Tensor, targets: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor | None]:
+        """
+        :return: What the controller's output is clamped at, and where it is clamped (``None``:
+            everywhere), each ``(batch, n_actions)``
+        """
+        actions = actions.long()
+        if self.clamp_all_actions:
+            return self.policy.controller.project(features).scatter_(1, actions, targets), None
+        values = targets.expand(-1, int(self.policy.action_space.n))
+        return values, th.zeros_like(values).scatter_(1, actions, 1.0)
+
+    def diagnose(self, with_gradient: bool = False) -> dict[str, CircuitDiagnostics]:
+        """
+        Measure both circuits on one replayed batch; nothing is learned, and the random state that
+        training draws from is left as it was.
+
+        :param with_gradient: Whether to compare the updates with the true gradient (by autograd)
+        :return: Figures of ``"controller"`` and ``"generator"``
+        """
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        random_state = np.random.get_state()  # noqa: NPY002 -- what SB3's buffers draw from
+        batch = self.replay_buffer.sample(self.batch_size, env=self._vec_normalize_env)
+        np.random.set_state(random_state)  # noqa: NPY002
+        policy = self.policy
+        features, next_features = (
+            policy.features(batch.observations),
+            policy.features(batch.next_observations),
+        )
+        targets = self._target_values(batch, self.alpha_instrumental * batch.rewards, next_features)
+        values, clamped = self._clamped_values(features, batch.actions, targets)
+        generator_input = policy.generator_input(features, batch.actions)
+        return {
+            "controller": diagnose(policy.controller, features, values, clamped, with_gradient),
+            "generator": diagnose(policy.generator, generator_input, next_features, None, with_gradient),
+        }
 
     def predict(
         self,

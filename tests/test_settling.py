@@ -177,7 +177,7 @@ def test_drive_is_minus_the_gradient_of_the_energy(error_on: str, activation: st
         activity = phi(potential)
     gradients = th.autograd.grad(energy, potentials)
     for hidden, gradient in enumerate(gradients):
-        drive = settling._drive(hidden, settling._slope(hidden))
+        drive = settling.drive(hidden, settling.slope(hidden))
         th.testing.assert_close(drive, -gradient)
     th.testing.assert_close(settling.state.energies[-1].sum(), energy.detach())
 

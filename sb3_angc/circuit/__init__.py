@@ -2,7 +2,17 @@
 
 from sb3_angc.circuit.activations import ACTIVATIONS, Activation
 from sb3_angc.circuit.circuit import NGCCircuit
+from sb3_angc.circuit.diagnostics import CircuitDiagnostics, diagnose
 from sb3_angc.circuit.settings import PRESETS, CircuitSettings
 from sb3_angc.circuit.state import CircuitState
 
-__all__ = ["ACTIVATIONS", "PRESETS", "Activation", "CircuitSettings", "CircuitState", "NGCCircuit"]
+__all__ = [
+    "ACTIVATIONS",
+    "PRESETS",
+    "Activation",
+    "CircuitDiagnostics",
+    "CircuitSettings",
+    "CircuitState",
+    "NGCCircuit",
+    "diagnose",
+]

@@ -92,13 +92,13 @@ class Settling:
                 energy += self.settings.leak / 2 * squared_norm(potential)
         return energy
 
-    def _slope(self, hidden: int) -> th.Tensor | None:
+    def slope(self, hidden: int) -> th.Tensor | None:
         """``phi'(z)`` of a hidden layer; ``None`` stands for 1 where derivatives are left out."""
         if not self.settings.use_derivatives:
             return None
         return self.phi.derivative(self.state.potentials[hidden])
 
-    def _drive(self, hidden: int, slope: th.Tensor | None) -> th.Tensor:
+    def drive(self, hidden: int, slope: th.Tensor | None) -> th.Tensor:
         """``d = -e_l + phi'(z) * (e_below E) - gamma_v z``, the pressure on a hidden layer."""
         state = self.state
         drive = self.synapses[hidden + 1].feed_back(state.errors[hidden + 1])
@@ -119,8 +119,8 @@ class Settling:
     def _step_inward(self) -> None:
         """Gauss-Seidel: from the layer next to the output towards the input, fresh errors each."""
         for hidden in reversed(range(self.last)):
-            slope = self._slope(hidden)
-            drive = self._drive(hidden, slope)
+            slope = self.slope(hidden)
+            drive = self.drive(hidden, slope)
             gain = self._gain(hidden, drive, slope)
             self._move(hidden, drive * gain)
 
@@ -128,7 +128,7 @@ class Settling:
         """All layers from the same errors, as the papers write it."""
         state = self.state
         gain = self._simultaneous_gain()
-        drives = [self._drive(hidden, self._slope(hidden)) for hidden in range(self.last)]
+        drives = [self.drive(hidden, self.slope(hidden)) for hidden in range(self.last)]
         for hidden, drive in enumerate(drives):
             state.potentials[hidden] = state.potentials[hidden] + gain * drive
             state.activities[hidden + 1] = self.phi.function(state.potentials[hidden])
@@ -147,7 +147,7 @@ class Settling:
         if hidden < 0:
             return
         state = self.state
-        drive = self._drive(hidden, self._slope(hidden))
+        drive = self.drive(hidden, self.slope(hidden))
         state.potentials[hidden] = state.potentials[hidden] + self.settings.step_size * drive
         state.errors[hidden] = self._error(hidden)
         self.squared_errors[hidden] = squared_norm(state.errors[hidden])

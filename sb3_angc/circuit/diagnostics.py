@@ -1,0 +1,107 @@
+"""What a circuit is doing, layer by layer, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch as th
+from torch.nn import functional as F
+
+from sb3_angc.circuit.activations import get_activation
+from sb3_angc.circuit.circuit import NGCCircuit
+from sb3_angc.circuit.settling import Settling
+from sb3_angc.circuit.state import CircuitState
+
+
+@dataclass(frozen=True)
+class CircuitDiagnostics:
+    """
+    Figures of one settled batch. Lists run from the first hidden layer, or the bundle of synapses
+    that predicts it, to the output; ``None`` stands where a figure does not exist.
+
+    :param energy: Each layer's share of the energy, ``beta_e |e|^2``, mean over the batch
+    :param error_norm: Norm of each layer's errors, mean over the batch
+    :param feedback_alignment: Cosine of ``W`` and ``E.T``; ``None`` for the first bundle, whose
+        errors nothing receives, and where feedback is tied
+    :param gradient_cosine: Cosine of each weight's update with minus the gradient of half the
+        squared output error, by autograd; ``None`` unless asked for
+    :param dead_units: Share of each hidden layer's units inactive on the whole batch
+    :param settling_residual: Norm of what still drives each hidden layer, relative to its errors
+        and feedback at the start, mean over the batch: 0 at equilibrium
+    :param energy_by_step: Energy before settling and after each step, mean over the batch
+    """
+
+    energy: list[float]
+    error_norm: list[float]
+    feedback_alignment: list[float | None]
+    gradient_cosine: list[float | None]
+    dead_units: list[float]
+    settling_residual: list[float]
+    energy_by_step: list[float]
+
+
+def diagnose(
+    circuit: NGCCircuit,
+    x: th.Tensor,
+    y: th.Tensor,
+    clamped: th.Tensor | None = None,
+    with_gradient: bool = False,
+) -> CircuitDiagnostics:
+    """
+    Settle a circuit on a batch and measure it; nothing is learned.
+
+    :param circuit: The circuit
+    :param x: Input, ``(batch, n_in)``
+    :param y: Output to clamp, ``(batch, n_out)``
+    :param clamped: 1 where an output is clamped, 0 where it is free; ``None`` clamps all
+    :param with_gradient: Whether to compare the updates with the true gradient. This alone uses
+        autograd, outside training.
+    :return: The figures
+    """
+    settling = Settling(circuit.bundles, circuit.settings, x, y, clamped)
+    start = [_drive_norm(settling, hidden) for hidden in range(settling.last)]
+    state = settling.run()
+    residual = [_drive_norm(settling, hidden) for hidden in range(settling.last)]
+    largest = max(start, default=0.0)  # at the projection, only the layer next to the output is driven
+    bundles = circuit.bundles
+    return CircuitDiagnostics(
+        energy=[circuit.settings.error_scale * float(e.square().sum(1).mean()) for e in state.errors],
+        error_norm=[float(e.norm(dim=1).mean()) for e in state.errors],
+        feedback_alignment=[
+            None if bundle.feedback is None else _cosine(bundle.weight, bundle.feedback) for bundle in bundles
+        ],
+        gradient_cosine=(
+            _gradient_cosines(circuit, state, x, y, clamped) if with_gradient else [None] * len(bundles)
+        ),
+        dead_units=[float((a == 0).all(dim=0).float().mean()) for a in state.activities[1:]],
+        settling_residual=[norm / largest if largest > 0 else 0.0 for norm in residual],
+        energy_by_step=[float(energy.mean()) for energy in state.energies],
+    )
+
+
+def _drive_norm(settling: Settling, hidden: int) -> float:
+    drive = settling.drive(hidden, settling.slope(hidden))
+    return float(drive.norm(dim=1).mean())
+
+
+def _cosine(first: th.Tensor, second: th.Tensor) -> float:
+    return float(F.cosine_similarity(first.flatten(), second.flatten(), dim=0))
+
+
+def _gradient_cosines(
+    circuit: NGCCircuit, state: CircuitState, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None
+) -> list[float | None]:
+    phi = get_activation(circuit.settings.activation).function
+    g = get_activation(circuit.settings.prediction_activation).function
+    weights = [bundle.weight.detach().clone().requires_grad_() for bundle in circuit.bundles]
+    with th.enable_grad():
+        activity = phi(x) if circuit.settings.activate_input else x
+        for bundle, weight in zip(circuit.bundles, weights, strict=True):
+            prediction = g(F.linear(activity, weight, bundle.bias))
+            activity = phi(prediction)
+        error = (y - prediction) if clamped is None else (y - prediction) * clamped
+        gradients = th.autograd.grad(0.5 * error.square().sum(1).mean(), weights)
+    updates = circuit.local_updates(state)
+    return [
+        _cosine(updates[f"synapses.{index}.weight"], -gradient) for index, gradient in enumerate(gradients)
+    ]
