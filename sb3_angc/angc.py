@@ -29,6 +29,10 @@ from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 
+DEFAULT_N_STEPS = 3
+# To 0 at the end of training: the last policy, not a lucky one on the way, is what remains.
+DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
+
 
 class ANGC(OffPolicyAlgorithm):
     """
@@ -61,7 +65,8 @@ class ANGC(OffPolicyAlgorithm):
     :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
         at a cost of more complexity.
     :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the
-        controller. Only used when ``replay_buffer_class`` is ``None``, and not for Dict observations.
+        controller. ``None`` is 3 where SB3 supports it, and 1 for Dict observations and where
+        ``replay_buffer_class`` is given.
     :param target_update_interval: update the target controller every ``target_update_interval``
         environment steps.
     :param exploration_fraction: fraction of entire training period over which the exploration rate is reduced
@@ -101,22 +106,22 @@ class ANGC(OffPolicyAlgorithm):
         self,
         policy: str | type[ANGCPolicy] | GymEnv,
         env: GymEnv | str | None = None,
-        learning_rate: float | Schedule = 1e-3,
+        learning_rate: float | Schedule = DEFAULT_LEARNING_RATE,
         buffer_size: int = 100_000,
         learning_starts: int = 1000,
         batch_size: int = 64,
-        tau: float = 1.0,
+        tau: float = 0.01,
         gamma: float = 0.99,
         train_freq: int | tuple[int, str] = 4,
-        gradient_steps: int = 2,
+        gradient_steps: int = 1,
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         optimize_memory_usage: bool = False,
-        n_steps: int = 1,
-        target_update_interval: int = 500,
-        exploration_fraction: float = 0.2,
+        n_steps: int | None = None,
+        target_update_interval: int = 1,
+        exploration_fraction: float = 0.16,
         exploration_initial_eps: float = 1.0,
-        exploration_final_eps: float = 0.05,
+        exploration_final_eps: float = 0.04,
         max_grad_norm: float = 10,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -146,7 +151,7 @@ class ANGC(OffPolicyAlgorithm):
             replay_buffer_class=replay_buffer_class,
             replay_buffer_kwargs=replay_buffer_kwargs,
             optimize_memory_usage=optimize_memory_usage,
-            n_steps=n_steps,
+            n_steps=1,  # `None` is resolved below, when the observation space is known
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
@@ -161,6 +166,11 @@ class ANGC(OffPolicyAlgorithm):
         self.exploration_final_eps = exploration_final_eps
         self.exploration_fraction = exploration_fraction
         self.target_update_interval = target_update_interval
+        if n_steps is None:
+            is_default_buffer = replay_buffer_class is None
+            has_dict = isinstance(self.observation_space, spaces.Dict)
+            n_steps = DEFAULT_N_STEPS if is_default_buffer and not has_dict else 1
+        self.n_steps = n_steps
         # For updating the target controller with multiple envs:
         self._n_calls = 0
         self.max_grad_norm = max_grad_norm

@@ -37,7 +37,7 @@ class ANGCPolicy(BasePolicy):
     :param action_space: Action space
     :param lr_schedule: Learning rate schedule (could be constant)
     :param net_arch: Sizes of the hidden layers, of both circuits, or of each:
-        ``dict(controller=[...], generator=[...])``. ``[64, 64]`` by default.
+        ``dict(controller=[...], generator=[...])``. ``[128, 128]`` by default.
     :param activation_fn: Activation of the hidden layers: a name in
         ``sb3_angc.circuit.ACTIVATIONS``, an ``Activation``, or the torch module class of the
         same name. ``None`` leaves it to the preset.
@@ -92,7 +92,7 @@ class ANGCPolicy(BasePolicy):
         )
         if circuit not in PRESETS:
             raise ValueError(f"circuit={circuit!r} is unknown: choose one of {', '.join(PRESETS)}")
-        self.net_arch = [64, 64] if net_arch is None else net_arch
+        self.net_arch = [128, 128] if net_arch is None else net_arch
         self.activation_fn = activation_fn
         self.circuit = circuit
         self.circuit_kwargs = circuit_kwargs or {}

@@ -1,0 +1,194 @@
+"""
+Regression without reinforcement learning: the circuits' presets beside backpropagation.
+
+Every learner has the same layer sizes, optimizer, batches and number of steps; only the way its
+updates come about differs. ``python -m benchmarks regression`` runs what is missing and prints the
+table; raw results are kept one file for each cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from torch import nn
+
+from benchmarks.results import read_json, write_json
+from sb3_angc.circuit import NGCCircuit, diagnose
+
+STEPS = 5000
+BATCH_SIZE = 128
+HIDDEN = [128, 128]
+LEARNING_RATE = 1e-3
+CHECKPOINTS = (0, 100, 500, 1000, 2500, 5000)
+FOLDER = Path(__file__).parent / "results" / "regression"
+
+Split = tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]
+
+
+def digits(seed: int) -> Split:
+    """The handwritten digits that ship with scikit-learn: 8 x 8 pixels to the one-hot digit."""
+    from sklearn.datasets import load_digits
+
+    x, labels = load_digits(return_X_y=True)
+    return _split(x, np.eye(10)[labels], seed, test_share=0.3)
+
+
+def friedman(seed: int) -> Split:
+    """Friedman's first function of 10 inputs, 5 of them without effect, with noise of deviation 1."""
+    from sklearn.datasets import make_friedman1
+
+    x, y = make_friedman1(n_samples=12_000, noise=1.0, random_state=seed)
+    return _split(x, y[:, None], seed)
+
+
+def teacher(seed: int) -> Split:
+    """A random teacher network of three hidden layers of 32 tanh units, 10 inputs and 3 outputs."""
+    generator = th.Generator().manual_seed(seed)
+    x = activity = th.randn(12_000, 10, generator=generator)
+    for size in (32, 32, 32):
+        weight = th.randn(activity.shape[1], size, generator=generator) * (1.5 / activity.shape[1] ** 0.5)
+        activity = th.tanh(activity @ weight)
+    y = activity @ th.randn(32, 3, generator=generator)
+    return _split(x.numpy(), y.numpy(), seed)
+
+
+DATASETS: dict[str, Callable[[int], Split]] = {"digits": digits, "friedman": friedman, "teacher": teacher}
+LEARNERS: dict[str, dict[str, Any] | None] = {
+    "backprop": None,
+    "settled": {"preset": "settled"},
+    "settled, tied": {"preset": "settled", "feedback": "tied"},
+    "released": {"preset": "released"},
+    "paper": {"preset": "paper"},
+}
+
+
+def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
+    """
+    Train one learner on one set.
+
+    :return: Test error relative to the variance of the targets at the end, and the cosine of the
+        updates with the gradient over training, a list over layers at each of ``CHECKPOINTS``
+    """
+    x, y, x_test, y_test = DATASETS[dataset](seed)
+    th.manual_seed(seed)
+    sizes = [x.shape[1], *HIDDEN, y.shape[1]]
+    options = LEARNERS[learner]
+    # Backpropagation starts from the same draw of weights: it differentiates the circuit's twin.
+    circuit = NGCCircuit(sizes, **(options or {"preset": "released"}))
+    network = _twin(circuit) if options is None else None
+    parameters = list((network or circuit).parameters())
+    optimizer = th.optim.Adam(parameters, lr=LEARNING_RATE)
+    schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
+    batches = th.Generator().manual_seed(seed)
+    cosines: dict[int, list[float | None]] = {}
+    for step in range(STEPS + 1):
+        indices = th.randint(len(x), (BATCH_SIZE,), generator=batches)
+        if network is None and step in CHECKPOINTS:
+            cosines[step] = diagnose(circuit, x[indices], y[indices], with_gradient=True).gradient_cosine
+        if step == STEPS:
+            break
+        if network is None:
+            circuit.step(circuit.local_updates(circuit.settle(x[indices], y[indices])), optimizer)
+        else:
+            optimizer.zero_grad()
+            loss = 0.5 * (network(x[indices]) - y[indices]).square().sum(1).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        schedule.step()
+    with th.no_grad():
+        error = (((network or circuit)(x_test) - y_test).square().mean() / y_test.var()).item()
+    return {"dataset": dataset, "learner": learner, "seed": seed, "test_error": error, "cosines": cosines}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the missing cells and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks regression", description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the raw results")
+    options = parser.parse_args(arguments)
+    th.set_num_threads(1)
+    options.output.mkdir(parents=True, exist_ok=True)
+    cells = {}
+    for seed, dataset, learner in product(options.seeds, DATASETS, LEARNERS):
+        path = options.output / f"{dataset}--{learner.replace(', ', '-')}--{seed}.json"
+        if not path.exists():
+            result = run_cell(dataset, learner, seed)
+            write_json(path, result)
+            print(f"{path.name}: test error {result['test_error']:.4f}", flush=True)
+        cells[dataset, learner, seed] = read_json(path)
+    table = report(cells, options.seeds)
+    (options.output / "README.md").write_text(table)
+    print(table)
+    return 0
+
+
+def report(cells: dict[tuple[str, str, int], dict[str, Any]], seeds: list[int]) -> str:
+    """:return: Tables of test errors and of cosines, in Markdown"""
+    lines = [
+        f"Mean and 95 % t-interval over seeds {seeds}; {HIDDEN} relu units, Adam, learning rate "
+        f"{LEARNING_RATE} falling to 0, {STEPS} steps of {BATCH_SIZE}. "
+        "Command: `python -m benchmarks regression`.",
+        "",
+        "Test error (mean squared error / variance of the targets), in brackets the ratio of the "
+        "means to backpropagation's:",
+        "",
+        "| learner | " + " | ".join(DATASETS) + " |",
+        "|---" * (1 + len(DATASETS)) + "|",
+    ]
+    for learner in LEARNERS:
+        row = [learner]
+        for dataset in DATASETS:
+            errors, reference = (
+                np.array([cells[dataset, name, seed]["test_error"] for seed in seeds])
+                for name in (learner, "backprop")
+            )
+            row.append(f"{_mean_and_interval(errors)} ({errors.mean() / reference.mean():.3f})")
+        lines.append("| " + " | ".join(row) + " |")
+    lines += [
+        "",
+        "Cosine of the updates with the gradient, by layer from the input, mean over sets and seeds:",
+        "",
+    ]
+    lines += ["| learner | " + " | ".join(f"step {step}" for step in CHECKPOINTS) + " |"]
+    lines += ["|---" * (1 + len(CHECKPOINTS)) + "|"]
+    for learner in list(LEARNERS)[1:]:
+        row = [learner]
+        for step in CHECKPOINTS:
+            values = [cells[d, learner, seed]["cosines"][str(step)] for d in DATASETS for seed in seeds]
+            row.append(" / ".join(f"{value:.2f}" for value in np.mean(values, axis=0)))
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _split(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], seed: int, test_share: float = 1 / 6) -> Split:
+    """Shuffle, split, and scale by the training part's statistics."""
+    order = np.random.default_rng(seed).permutation(len(x))
+    n_test = int(len(x) * test_share)
+    test, train = order[:n_test], order[n_test:]
+    x = (x - x[train].mean(0)) / np.maximum(x[train].std(0), 1e-6)
+    y = (y - y[train].mean(0)) / y[train].std()
+    parts = (x[train], y[train], x[test].clip(-10, 10), y[test])
+    return tuple(th.as_tensor(part, dtype=th.float32) for part in parts)  # type: ignore[return-value]
+
+
+def _twin(circuit: NGCCircuit) -> nn.Sequential:
+    """The same layers and weights as an ordinary torch network."""
+    layers: list[nn.Module] = []
+    for bundle in circuit.bundles:
+        linear = nn.Linear(bundle.in_features, bundle.out_features)
+        linear.load_state_dict({"weight": bundle.weight, "bias": bundle.bias})
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _mean_and_interval(values: np.ndarray[Any, Any]) -> str:
+    from scipy import stats  # type: ignore[import-untyped]
+
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else float("nan")
+    return f"{values.mean():.4f} +/- {half:.4f}"
