@@ -98,7 +98,7 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
         else:
             optimizer.zero_grad()
             loss = 0.5 * (network(x[indices]) - y[indices]).square().sum(1).mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         schedule.step()
     with th.no_grad():
@@ -188,7 +188,7 @@ def _twin(circuit: NGCCircuit) -> nn.Sequential:
 
 
 def _mean_and_interval(values: np.ndarray[Any, Any]) -> str:
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else float("nan")
     return f"{values.mean():.4f} +/- {half:.4f}"
