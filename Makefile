@@ -7,7 +7,7 @@ ENV ?= CartPole-v1
 STEPS ?= 50000
 SEED ?= 0
 
-.PHONY: help train test check format clean
+.PHONY: help train test check format mutation clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +34,9 @@ check: $(VENV)/.installed-all  ## Lint, format and type checks
 format: $(VENV)/.installed-all  ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+mutation: $(VENV)/.installed-all  ## Plant mistakes one by one and demand that the tests catch each
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
