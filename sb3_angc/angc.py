@@ -151,7 +151,7 @@ class ANGC(OffPolicyAlgorithm):
             replay_buffer_class=replay_buffer_class,
             replay_buffer_kwargs=replay_buffer_kwargs,
             optimize_memory_usage=optimize_memory_usage,
-            n_steps=1,  # `None` is resolved below, when the observation space is known
+            n_steps=1,  # set below, where `None` is resolved
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
@@ -167,9 +167,9 @@ class ANGC(OffPolicyAlgorithm):
         self.exploration_fraction = exploration_fraction
         self.target_update_interval = target_update_interval
         if n_steps is None:
-            is_default_buffer = replay_buffer_class is None
-            has_dict = isinstance(self.observation_space, spaces.Dict)
-            n_steps = DEFAULT_N_STEPS if is_default_buffer and not has_dict else 1
+            # Without an environment a model is being loaded, and gets the saved number.
+            has_parts = env is not None and isinstance(env.observation_space, spaces.Dict)
+            n_steps = DEFAULT_N_STEPS if replay_buffer_class is None and not has_parts else 1
         self.n_steps = n_steps
         # For updating the target controller with multiple envs:
         self._n_calls = 0

@@ -117,7 +117,7 @@ def test_truncation_is_not_termination() -> None:
     """Reward 1 at every step, episodes cut at 5: the value is 1 / (1 - gamma) = 2, not less."""
     env = gym.wrappers.TimeLimit(ScriptedEnv(lambda k: (0, 1.0, False, False)), 5)
     settings = {**TINY, "learning_rate": 1e-2, "gamma": 0.5, "alpha_epistemic": 0.0}
-    model = ANGC(env, target_update_interval=20, **settings).learn(1500)
+    model = ANGC(env, tau=1.0, target_update_interval=20, exploration_final_eps=1.0, **settings).learn(2500)
     values = model.policy.q_values(th.zeros(1, 2))
     th.testing.assert_close(values, th.full((1, 3), 2.0), rtol=0.05, atol=0)
 
@@ -125,7 +125,7 @@ def test_truncation_is_not_termination() -> None:
 def test_termination_ends_the_return() -> None:
     env = ScriptedEnv(lambda k: (0, 1.0, True, False))
     settings = {**TINY, "learning_rate": 1e-2, "gamma": 0.5, "alpha_epistemic": 0.0}
-    model = ANGC(env, target_update_interval=20, **settings).learn(1000)
+    model = ANGC(env, tau=1.0, target_update_interval=20, exploration_final_eps=1.0, **settings).learn(1000)
     th.testing.assert_close(model.policy.q_values(th.zeros(1, 2)), th.full((1, 3), 1.0), rtol=0.05, atol=0)
 
 
@@ -140,10 +140,8 @@ def test_epistemic_reward_is_divided_by_its_running_maximum() -> None:
 
 
 def test_alphas_weigh_the_two_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = ANGC(
-        ScriptedEnv(lambda k: (0, 3.0, False, False)), alpha_instrumental=2.0, alpha_epistemic=0.5, **TINY
-    )
-    model.learn(60)
+    env = ScriptedEnv(lambda k: (0, 3.0, False, False))
+    model = ANGC(env, n_steps=1, alpha_instrumental=2.0, alpha_epistemic=0.5, **TINY).learn(60)
     seen: list[th.Tensor] = []
     original = model._target_values
 
