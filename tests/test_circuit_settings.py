@@ -49,7 +49,7 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"weight_norm": 0}, "weight_norm=0 is not allowed"),
     (
         {"order": "outward"},
-        "order='outward' is not allowed: it must be one of simultaneous, inward, scheduled",
+        "order='outward' is not allowed: it must be one of sweep, simultaneous, inward, scheduled",
     ),
     ({"step_rule": "newton"}, "step_rule='newton' is not allowed"),
     ({"feedback": "none"}, "feedback='none' is not allowed: it must be one of learned, tied"),
@@ -58,6 +58,11 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"activation": "swish"}, "activation='swish' is unknown: choose one of identity"),
     ({"prediction_activation": "swish"}, "prediction_activation='swish' is unknown"),
     ({"order": "simultaneous"}, "step_rule='line_search' is not allowed: it must be 'fixed' or 'spectral'"),
+    (
+        {"step_rule": "spectral"},
+        "step_rule='spectral' is not allowed: it must be 'line_search' with order='sweep'",
+    ),
+    ({"initial_state": "zeros"}, "initial_state='zeros' is not allowed: it must be 'projection' with order"),
     ({"steps": 3}, "'steps' is not a circuit setting: choose from inference_steps, order"),
     ({"preset": "best"}, "preset='best' is unknown: choose one of settled, paper, released"),
 ]

@@ -1,11 +1,13 @@
 """Inference against equations worked by hand, closed forms and the energy's own gradient."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch as th
+from torch.nn import functional as F
 
-from sb3_angc.circuit import NGCCircuit
+from sb3_angc.circuit import ACTIVATIONS, NGCCircuit
 from sb3_angc.circuit.settling import Settling
 
 LINEAR_FIELDS: dict[str, Any] = {"activation": "identity", "bias": False}
@@ -100,7 +102,13 @@ def test_step_that_would_raise_the_energy_is_not_taken() -> None:
 
 @pytest.mark.parametrize("n_hidden", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("order", "step_rule"), [("inward", "line_search"), ("inward", "spectral"), ("simultaneous", "spectral")]
+    ("order", "step_rule"),
+    [
+        ("sweep", "line_search"),
+        ("inward", "line_search"),
+        ("inward", "spectral"),
+        ("simultaneous", "spectral"),
+    ],
 )
 def test_linear_circuit_settles_at_its_closed_form(n_hidden: int, order: str, step_rule: str) -> None:
     """
@@ -135,15 +143,132 @@ def test_linear_circuit_settles_at_its_closed_form(n_hidden: int, order: str, st
     th.testing.assert_close(th.cat(state.potentials[:-1], dim=1), solution, rtol=1e-6, atol=1e-8)
 
 
-def test_one_hidden_layer_and_one_output_are_solved_in_one_sweep() -> None:
+@pytest.mark.parametrize("order", ["sweep", "inward"])
+def test_one_hidden_layer_and_one_output_are_solved_in_one_step(order: str) -> None:
     """The line search is exact for one output: e_out = delta / (1 + |w|^2)."""
-    circuit = NGCCircuit([3, 6, 1], feedback="tied", inference_steps=1, **LINEAR_FIELDS).double()
+    circuit = NGCCircuit([3, 6, 1], feedback="tied", order=order, inference_steps=1, **LINEAR_FIELDS).double()
     x, y = th.randn(4, 3, dtype=th.float64), th.randn(4, 1, dtype=th.float64)
     delta = y - circuit.project(x)
     weight = circuit.bundles[1].weight
     state = circuit.settle(x, y)
     th.testing.assert_close(state.errors[1], delta / (1 + weight.square().sum()))
     th.testing.assert_close(state.errors[0], state.errors[1] @ weight)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "identity"])
+def test_one_sweep_settles_any_depth_if_one_output_is_clamped(activation: str) -> None:
+    """
+    On the tangents of phi, with one output clamped, the equilibrium is known: with g_l the gradient
+    of that output with respect to z_l, e_l = g_l e_out and e_out = delta / (1 + sum_l |g_l|^2).
+    """
+    th.manual_seed(0)
+    circuit = NGCCircuit([3, 7, 6, 5, 4], feedback="tied", activation=activation, inference_steps=1).double()
+    x, y = th.randn(9, 3, dtype=th.float64), th.randn(9, 4, dtype=th.float64)
+    clamped = th.zeros(9, 4, dtype=th.float64)
+    clamped[:, 1] = 1
+    state = circuit.settle(x, y, clamped)
+
+    phi = ACTIVATIONS[activation].function
+    potentials, activity = [], x
+    for bundle in circuit.bundles:
+        potentials.append(bundle.predict(activity).requires_grad_())
+        activity = phi(potentials[-1])
+    output = potentials[-1][:, 1]
+    gradients = th.autograd.grad(output.sum(), potentials[:-1])
+    delta = y[:, 1] - output.detach()
+    e_out = delta / (1 + sum(g.square().sum(1) for g in gradients))
+    th.testing.assert_close(state.errors[-1][:, 1], e_out)
+    for error, gradient in zip(state.errors[:-1], gradients, strict=True):
+        th.testing.assert_close(error, gradient * e_out.unsqueeze(1))
+
+
+def test_a_sweep_by_hand() -> None:
+    """
+    Projection: z1 = (-1, 4), phi(z1) = (0, 4), zbar2 = -8, e2 = 9, e1 = 0, phi' = (0, 1).
+    Inward, E2 = (5, -7): q1 = phi' * 9 E2 = (0, -63) = p1. Outward: dz1 = (0, -63), dzbar2 = -2 * -63 = 126.
+    F'(0) = -e2 * dzbar2 = -1134, F'' = 63^2 + 126^2 = 19845, gain = 1134 / 19845 = 2 / 35.
+    e1 = (0, -3.6), z1 = (-1, 0.4), zbar2 = -8 + 7.2 = -0.8, e2 = 1.8.
+    Second sweep: q1 = (0, 1.8 * -7) = (0, -12.6), p1 = (0, -9), dzbar2 = 18,
+    F' = e1 p1 - e2 dzbar2 = 32.4 - 32.4 = 0: the minimum along E is reached.
+    """
+    circuit = small_circuit(
+        inference_steps=2,
+        order="sweep",
+        step_rule="line_search",
+        step_size=1.0,
+        leak=0.0,
+        error_scale=0.5,
+        error_on="potential",
+        use_derivatives=True,
+        initial_state="projection",
+        activation="relu",
+        weight_norm=None,
+    )
+    circuit.bundles[1].feedback.copy_(th.tensor([[5.0, -7.0]]))  # type: ignore[union-attr]
+    state = circuit.settle(X, Y)
+    for values, expected in (
+        (state.errors, [[0.0, -3.6], [1.8]]),
+        (state.potentials, [[-1.0, 0.4], [1.0]]),
+        (state.predictions, [[-1.0, 4.0], [-0.8]]),
+        (state.activities, [[1.0, 2.0], [0.0, 0.4]]),
+    ):
+        for value, row in zip(values, expected, strict=True):
+            th.testing.assert_close(value, th.tensor([row], dtype=th.float64))
+    assert [energy.item() for energy in state.energies] == pytest.approx([40.5, 8.1, 8.1])
+
+
+@pytest.mark.parametrize("prediction_activation", ["identity", "tanh"])
+@pytest.mark.parametrize("activation", ["tanh", "elu", "identity"])
+def test_a_sweep_follows_the_gradient_in_the_errors(activation: str, prediction_activation: str) -> None:
+    """
+    With tied feedback the drives are minus the energy's gradient in the hidden errors, where each
+    potential is its prediction plus its error and activities lie on their tangents; the gain is
+    the energy's minimum along them: its slope there is 0.
+    """
+    th.manual_seed(1)
+    circuit = NGCCircuit(
+        [3, 5, 4, 2],
+        feedback="tied",
+        activation=activation,
+        prediction_activation=prediction_activation,
+        leak=0.3,
+        error_scale=0.8,
+        inference_steps=1,
+    ).double()
+    x, y = th.randn(6, 3, dtype=th.float64), th.randn(6, 2, dtype=th.float64)
+    clamped = th.tensor([[1.0, 0.0]] * 6, dtype=th.float64)
+    phi, g = ACTIVATIONS[activation], ACTIVATIONS[prediction_activation]
+
+    def energy_of(hidden_errors: Sequence[th.Tensor]) -> th.Tensor:
+        """F of each sample as a function of the hidden errors e (discrepancies are 1.6 e)."""
+        energy, activity, projected = th.zeros(6, dtype=th.float64), x, x
+        for index, bundle in enumerate(circuit.bundles):
+            tangent_point = F.linear(projected, bundle.weight, bundle.bias)
+            prediction = g.function(tangent_point) + g.derivative(tangent_point) * F.linear(
+                activity - projected, bundle.weight
+            )
+            if index == 2:
+                return energy + 0.8 * ((y - prediction) / 1.6 * clamped).square().sum(1)
+            start = g.function(tangent_point)
+            potential = prediction + 1.6 * hidden_errors[index]
+            energy = energy + 0.8 * hidden_errors[index].square().sum(1) + 0.15 * potential.square().sum(1)
+            projected = phi.function(start)
+            activity = projected + phi.derivative(start) * (potential - start)
+        raise AssertionError
+
+    dynamics = circuit.dynamics(x, y, clamped)
+    before = [th.zeros(6, 5, dtype=th.float64), th.zeros(6, 4, dtype=th.float64)]
+    before = [error.requires_grad_() for error in before]
+    gradients = th.autograd.grad(energy_of(before).sum(), before)
+    drives = dynamics.drives()
+    for drive, gradient in zip(drives, gradients, strict=True):
+        th.testing.assert_close(1.6 * drive, -gradient)
+    state = dynamics.run()
+    after = [error.clone().requires_grad_() for error in state.errors[:-1]]
+    th.testing.assert_close(state.energies[1], energy_of(after).detach())
+    gradients = th.autograd.grad(energy_of(after).sum(), after)
+    slope = sum((gradient * drive).sum(1) for gradient, drive in zip(gradients, drives, strict=True))
+    th.testing.assert_close(slope, th.zeros(6, dtype=th.float64), atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("error_on", ["potential", "activity"])
@@ -156,6 +281,7 @@ def test_drive_is_minus_the_gradient_of_the_energy(error_on: str, activation: st
         "activation": activation,
         "leak": 0.3,
         "error_scale": 0.8,
+        "order": "inward",
     }
     circuit = NGCCircuit([3, 5, 4, 2], feedback="tied", initial_state="zeros", **settings).double()
     x, y = th.randn(6, 3, dtype=th.float64), th.randn(6, 2, dtype=th.float64)

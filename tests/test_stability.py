@@ -17,7 +17,9 @@ SCALES = st.floats(-3, 3).map(lambda exponent: 10**exponent)
     sizes=st.lists(st.integers(1, 40), min_size=2, max_size=6),
     batch=st.integers(1, 16),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
-    step_rule=st.sampled_from(["line_search", "spectral", "fixed"]),
+    rule=st.sampled_from(
+        [("sweep", "line_search"), ("inward", "line_search"), ("inward", "spectral"), ("inward", "fixed")]
+    ),
     feedback=st.sampled_from(["learned", "tied"]),
     weight_scale=SCALES,
     feedback_scale=SCALES,
@@ -29,7 +31,7 @@ def test_energy_never_rises_and_states_stay_finite(
     sizes: list[int],
     batch: int,
     activation: str,
-    step_rule: str,
+    rule: tuple[str, str],
     feedback: str,
     weight_scale: float,
     feedback_scale: float,
@@ -38,8 +40,15 @@ def test_energy_never_rises_and_states_stay_finite(
     seed: int,
 ) -> None:
     th.manual_seed(seed)
+    order, step_rule = rule
     circuit = NGCCircuit(
-        sizes, activation=activation, step_rule=step_rule, feedback=feedback, leak=leak, inference_steps=5
+        sizes,
+        activation=activation,
+        order=order,
+        step_rule=step_rule,
+        feedback=feedback,
+        leak=leak,
+        inference_steps=5,
     )
     for bundle in circuit.bundles:
         bundle.weight.mul_(weight_scale)

@@ -13,6 +13,7 @@ from sb3_angc.circuit.activations import get_activation
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.settling import Settling
 from sb3_angc.circuit.state import CircuitState
+from sb3_angc.circuit.sweeping import Sweeping
 from sb3_angc.circuit.synapses import DenseSynapses
 
 
@@ -112,10 +113,15 @@ class NGCCircuit(nn.Module):
         :return: States, predictions and errors of every layer
         :raises ValueError: If an input is not finite, or the circuit diverged: the layer is named
         """
-        state = Settling(self.bundles, self.settings, x, y, clamped).run()
+        state = self.dynamics(x, y, clamped).run()
         if not th.isfinite(state.energies[-1].sum()):
             self._raise_not_finite(state)
         return state
+
+    def dynamics(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> Sweeping | Settling:
+        """The settling that :meth:`settle` runs, at its initial state. Parameters as there."""
+        kind = Sweeping if self.settings.order == "sweep" else Settling
+        return kind(self.bundles, self.settings, x, y, clamped)
 
     def local_updates(self, state: CircuitState) -> dict[str, th.Tensor]:
         """

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from sb3_angc.circuit.activations import get_activation
 from sb3_angc.circuit.circuit import NGCCircuit
-from sb3_angc.circuit.settling import Settling
 from sb3_angc.circuit.state import CircuitState
 
 
@@ -58,15 +57,15 @@ def diagnose(
         autograd, outside training.
     :return: The figures
     """
-    settling = Settling(circuit.bundles, circuit.settings, x, y, clamped)
-    start = [_drive_norm(settling, hidden) for hidden in range(settling.last)]
-    state = settling.run()
-    residual = [_drive_norm(settling, hidden) for hidden in range(settling.last)]
+    dynamics = circuit.dynamics(x, y, clamped)
+    start = [_mean_norm(drive) for drive in dynamics.drives()]
+    state = dynamics.run()
+    residual = [_mean_norm(drive) for drive in dynamics.drives()]
     largest = max(start, default=0.0)  # at the projection, only the layer next to the output is driven
     bundles = circuit.bundles
     return CircuitDiagnostics(
         energy=[circuit.settings.error_scale * float(e.square().sum(1).mean()) for e in state.errors],
-        error_norm=[float(e.norm(dim=1).mean()) for e in state.errors],
+        error_norm=[_mean_norm(error) for error in state.errors],
         feedback_alignment=[
             None if bundle.feedback is None else _cosine(bundle.weight, bundle.feedback) for bundle in bundles
         ],
@@ -79,9 +78,8 @@ def diagnose(
     )
 
 
-def _drive_norm(settling: Settling, hidden: int) -> float:
-    drive = settling.drive(hidden, settling.slope(hidden))
-    return float(drive.norm(dim=1).mean())
+def _mean_norm(rows: th.Tensor) -> float:
+    return float(rows.norm(dim=1).mean())
 
 
 def _cosine(first: th.Tensor, second: th.Tensor) -> float:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from sb3_angc.circuit.activations import Activation, get_activation
 
 StepRule = Literal["fixed", "spectral", "line_search"]
-Order = Literal["simultaneous", "inward", "scheduled"]
+Order = Literal["sweep", "simultaneous", "inward", "scheduled"]
 Feedback = Literal["learned", "tied"]
 InitialState = Literal["zeros", "projection"]
 ErrorOn = Literal["activity", "potential"]
@@ -23,14 +23,19 @@ class CircuitSettings:
 
     :param inference_steps: ``T`` (the paper's ``K``), settling steps per batch. ``None`` is one
         step for each bundle of synapses. Usual range: 1 to 50.
-    :param order: Which hidden layers a step moves. ``"simultaneous"``: all at once, from the same
-        errors. ``"inward"``: one after the other from the clamped output towards the input, each
-        from fresh errors (Gauss-Seidel). ``"scheduled"``: step ``t`` moves the ``t``-th layer from
-        the output only, while predictions and activities stay as they were at the start.
+    :param order: Which hidden layers a step moves. ``"sweep"``: all at once, after the errors have
+        run inward through all of them, along the tangent of ``phi`` at the projection (see
+        :class:`~sb3_angc.circuit.sweeping.Sweeping`); needs ``step_rule="line_search"``,
+        ``error_on="potential"`` and ``initial_state="projection"``. ``"simultaneous"``: all at once,
+        from the errors of their neighbours alone, as in the papers. ``"inward"``: one after the other
+        from the clamped output towards the input, each from fresh errors (Gauss-Seidel).
+        ``"scheduled"``: step ``t`` moves the ``t``-th layer from the output only, while predictions
+        and activities stay as they were at the start.
     :param step_rule: How far a layer moves. ``"fixed"``: ``beta``. ``"spectral"``: ``beta`` over
         the curvature bound from the weights' largest singular value, tracked by one power
         iteration per batch. ``"line_search"``: ``beta`` times the gain that lowers the energy most
-        along the step, one gain for each layer and sample; needs ``order="inward"``.
+        along the step, one gain for each sample (``order="sweep"``), or each layer and sample
+        (``order="inward"``).
     :param step_size: ``beta``, above 0. Usual range: 0.01 to 1.
     :param leak: ``gamma_v``, decay of the potentials while settling, at least 0. Usual: 0 to 0.01.
     :param error_scale: ``beta_e``: errors are discrepancies divided by ``2 beta_e``. Above 0.
@@ -60,7 +65,7 @@ class CircuitSettings:
     """
 
     inference_steps: int | None = 2
-    order: Order = "inward"
+    order: Order = "sweep"
     step_rule: StepRule = "line_search"
     step_size: float = 1.0
     leak: float = 0.0
@@ -93,12 +98,20 @@ class CircuitSettings:
             _check(name, getattr(self, name), _is_at_least(getattr(self, name), 0), "a number of at least 0")
         norm = self.weight_norm
         _check("weight_norm", norm, norm is None or _is_above(norm, 0), "None or a number above 0")
-        _check(
-            "step_rule",
-            self.step_rule,
-            self.step_rule != "line_search" or self.order == "inward",
-            f"'fixed' or 'spectral' with order={self.order!r}: the line search moves one layer at a time",
-        )
+        self._check_order()
+
+    def _check_order(self) -> None:
+        if self.order == "sweep":
+            for name, needed in _SWEEP_NEEDS.items():
+                value = getattr(self, name)
+                _check(name, value, value == needed, f"{needed!r} with order='sweep'")
+        elif self.step_rule == "line_search":
+            _check(
+                "step_rule",
+                self.step_rule,
+                self.order == "inward",
+                f"'fixed' or 'spectral' with order={self.order!r}",
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name."""
@@ -112,6 +125,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "error_on": get_args(ErrorOn),
     "initial_state": get_args(InitialState),
 }
+
+_SWEEP_NEEDS = {"step_rule": "line_search", "error_on": "potential", "initial_state": "projection"}
 
 
 def _check(name: str, value: object, is_allowed: bool, allowed: str) -> None:

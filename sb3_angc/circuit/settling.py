@@ -114,6 +114,10 @@ class Settling:
             drive -= self.settings.leak * state.potentials[hidden]
         return drive
 
+    def drives(self) -> list[th.Tensor]:
+        """The pressure on each hidden layer."""
+        return [self.drive(hidden, self.slope(hidden)) for hidden in range(self.last)]
+
     # --- steps -----------------------------------------------------------------------------------
 
     def _step_inward(self) -> None:
@@ -128,8 +132,7 @@ class Settling:
         """All layers from the same errors, as the papers write it."""
         state = self.state
         gain = self._simultaneous_gain()
-        drives = [self.drive(hidden, self.slope(hidden)) for hidden in range(self.last)]
-        for hidden, drive in enumerate(drives):
+        for hidden, drive in enumerate(self.drives()):
             state.potentials[hidden] = state.potentials[hidden] + gain * drive
             state.activities[hidden + 1] = self.phi.function(state.potentials[hidden])
             prediction = self.synapses[hidden + 1].predict(state.activities[hidden + 1])

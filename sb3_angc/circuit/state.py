@@ -31,7 +31,7 @@ class CircuitState:
     @property
     def total_discrepancy(self) -> th.Tensor:
         """Sum over layers of squared errors, ``(batch,)``."""
-        return th.stack([squared_norm(error) for error in self.errors]).sum(0)
+        return total([squared_norm(error) for error in self.errors])
 
     @property
     def settled_downhill(self) -> bool:
@@ -45,3 +45,11 @@ def squared_norm(rows: th.Tensor) -> th.Tensor:
     """Squared Euclidean norm of each row, ``(batch, n)`` to ``(batch,)``."""
     squares: th.Tensor = th.linalg.vecdot(rows, rows)
     return squares
+
+
+def total(terms: list[th.Tensor]) -> th.Tensor:
+    """Sum of tensors of one shape, in a new one."""
+    result = terms[0].clone()
+    for term in terms[1:]:
+        result += term
+    return result

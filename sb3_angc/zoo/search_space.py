@@ -54,6 +54,8 @@ def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     params = dict(sampled_params)
     circuit_settings = ("inference_steps", "step_rule", "step_size", "feedback", "alignment_decay")
     circuit_kwargs = {name: params.pop(name) for name in circuit_settings if name in params}
+    # A sweep has one step rule, the line search; the others move one layer after the other.
+    circuit_kwargs["order"] = "sweep" if circuit_kwargs["step_rule"] == "line_search" else "inward"
     train_freq = 2 ** params.pop("train_freq_pow")
     return {
         "gamma": 1 - params.pop("one_minus_gamma"),

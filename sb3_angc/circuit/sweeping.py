@@ -1,0 +1,175 @@
+"""
+Settling by sweeps: errors run inward through all layers, and what changes runs outward again.
+
+This is the fast path of inference. A sweep takes two products with each weight matrix, as many as
+backpropagation, and one sweep settles a circuit of which a single output is clamped all the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch as th
+
+from sb3_angc.circuit.activations import get_activation
+from sb3_angc.circuit.settings import CircuitSettings
+from sb3_angc.circuit.state import CircuitState, squared_norm, total
+from sb3_angc.circuit.synapses import DenseSynapses
+
+
+class Sweeping:
+    """
+    One batch on its way from the projection of its input to the settled state.
+
+    Activities move along the tangent of ``phi`` at the projection, ``phi(z0) + phi'(z0) (z - z0)``,
+    so that the energy ``F = beta_e * sum_l |e_l|^2 + gamma_v / 2 * sum_l |z_l|^2`` is quadratic in
+    the hidden states. A sweep moves all of them at once:
+
+    - inward, the pressure on each layer: ``q_l = phi' * (q_{l+1} E) - gamma_v z_l``, from
+      ``q = e`` at the output; a layer's error is to move by ``p_l = q_l - e_l``;
+    - outward, what that does to the potentials: ``dz_l = p_l + (phi' * dz_{l-1}) W``;
+    - the gain: how far each sample goes along this way, to where its energy is lowest.
+
+    With ``E = W.T``, ``p`` is minus the gradient of ``F`` with respect to the errors, the layers'
+    free variables once ``z_l = zbar_l + e_l`` (error optimisation, Goemaere et al. 2025,
+    https://arxiv.org/abs/2505.20137); with learned feedback it is so as far as ``E`` is aligned,
+    while the gain is right for any ``E``.
+
+    :param synapses: The circuit's synapses, from input to output
+    :param settings: The circuit's settings
+    :param x: Clamped input, ``(batch, n_in)``
+    :param y: Clamped output, ``(batch, n_out)``
+    :param clamped: 1 where an output is clamped and 0 where it is free, ``(batch, n_out)``; ``None``
+        clamps all
+    """
+
+    def __init__(
+        self,
+        synapses: Sequence[DenseSynapses],
+        settings: CircuitSettings,
+        x: th.Tensor,
+        y: th.Tensor,
+        clamped: th.Tensor | None = None,
+    ) -> None:
+        self.synapses = synapses
+        self.settings = settings
+        self.clamped = clamped
+        self.last = len(synapses) - 1
+        self.error_gain = 1 / (2 * settings.error_scale)
+
+        phi, g = get_activation(settings.activation), get_activation(settings.prediction_activation)
+        self.slopes: list[th.Tensor] = []
+        self.g_slopes: list[th.Tensor] | None = [] if g.name != "identity" else None
+        self.state = state = CircuitState([phi.function(x) if settings.activate_input else x])
+        for index, bundle in enumerate(synapses):
+            prediction = bundle.predict(state.activities[index])
+            if self.g_slopes is not None:
+                self.g_slopes.append(g.derivative(prediction))
+                prediction = g.function(prediction)
+            state.predictions.append(prediction)
+            if index < self.last:
+                state.potentials.append(prediction)
+                self.slopes.append(phi.derivative(prediction))
+                state.activities.append(phi.function(prediction))
+        state.potentials.append(y)
+        output_error = y - state.predictions[-1]
+        if self.error_gain != 1:
+            output_error *= self.error_gain
+        if clamped is not None:
+            output_error *= clamped
+        # Hidden errors are zero at the projection; views of one zero take no time.
+        zero = y.new_zeros(())
+        state.errors = [*(zero.expand_as(z) for z in state.potentials[: self.last]), output_error]
+        self.at_projection = True
+        state.energies.append(self._energy([squared_norm(output_error)]))
+
+    def run(self) -> CircuitState:
+        """Take all inference steps and return the settled state."""
+        state = self.state
+        for _ in range(self.settings.inference_steps or len(self.synapses)):
+            if self.last > 0:
+                self._sweep(self.drives())
+            state.energies.append(self._energy([squared_norm(error) for error in state.errors]))
+        for hidden in range(1, self.last):
+            state.predictions[hidden] = th.sub(
+                state.potentials[hidden], state.errors[hidden], alpha=1 / self.error_gain
+            )
+        return state
+
+    # --- the equations ---------------------------------------------------------------------------
+
+    def _energy(self, squared_errors: list[th.Tensor]) -> th.Tensor:
+        """``F`` of each sample, ``(batch,)``."""
+        energy = self.settings.error_scale * total(squared_errors)
+        if self.settings.leak > 0 and self.last > 0:
+            energy += self.settings.leak / 2 * total([squared_norm(z) for z in self.state.potentials[:-1]])
+        return energy
+
+    def drives(self) -> list[th.Tensor]:
+        """Inward: ``p_l = q_l - e_l`` of each hidden layer."""
+        state, settings = self.state, self.settings
+        pressure, moves = state.errors[-1], []
+        for hidden in reversed(range(self.last)):
+            if self.g_slopes is not None and settings.use_derivatives:
+                pressure = pressure * self.g_slopes[hidden + 1]
+            pressure = self.synapses[hidden + 1].feed_back(pressure)
+            if settings.use_derivatives:
+                pressure *= self.slopes[hidden]
+            if settings.leak > 0:
+                pressure -= settings.leak * state.potentials[hidden]
+            moves.append(pressure if self.at_projection else pressure - state.errors[hidden])
+        return moves[::-1]
+
+    def _sweep(self, moves: list[th.Tensor]) -> None:
+        """Outward: ``dz_l = p_l + (phi' * dz_{l-1}) W``; then each sample goes its gain along that way."""
+        state = self.state
+        potential_changes, activity_changes = [], []
+        change = moves[0]
+        for hidden in range(self.last):
+            potential_changes.append(change)
+            activity_changes.append(change * self.slopes[hidden])
+            change = self.synapses[hidden + 1].predict_change(activity_changes[hidden])
+            if self.g_slopes is not None:
+                change *= self.g_slopes[hidden + 1]
+            if hidden + 1 < self.last:
+                change += moves[hidden + 1]
+        output_change = change if self.clamped is None else change * self.clamped
+
+        gain = self._gain(moves, potential_changes, output_change)
+        if not th.isfinite(gain.sum()):
+            lost = ~th.isfinite(gain[:, 0])  # overflow: these samples stay where they are
+            for values in (gain, *moves, *potential_changes, *activity_changes, change, output_change):
+                values[lost] = 0
+        error_gain = self.error_gain * gain
+        for hidden in range(self.last):
+            error_change = error_gain * moves[hidden]
+            error = error_change if self.at_projection else state.errors[hidden] + error_change
+            state.errors[hidden] = error
+            state.potentials[hidden] = th.addcmul(state.potentials[hidden], gain, potential_changes[hidden])
+            activity = th.addcmul(state.activities[hidden + 1], gain, activity_changes[hidden])
+            state.activities[hidden + 1] = activity
+        state.errors[-1] = th.addcmul(state.errors[-1], error_gain, output_change, value=-1)
+        state.predictions[-1] = th.addcmul(state.predictions[-1], gain, change)
+        self.at_projection = False
+
+    def _gain(
+        self, moves: list[th.Tensor], potential_changes: list[th.Tensor], output_change: th.Tensor
+    ) -> th.Tensor:
+        """
+        How far each sample goes along its way, ``(batch, 1)``: to where its energy is lowest, and
+        nowhere if that lies behind it (learned feedback can point the wrong way); ``nan`` on overflow.
+        """
+        state, settings = self.state, self.settings
+        fall = th.linalg.vecdot(output_change, state.errors[-1])
+        curvature = total([squared_norm(change) for change in (*moves, output_change)])
+        if not self.at_projection:
+            fall -= total([th.linalg.vecdot(m, e) for m, e in zip(moves, state.errors, strict=False)])
+        curvature *= self.error_gain
+        if settings.leak > 0:
+            for potential, change in zip(state.potentials, potential_changes, strict=False):
+                fall -= settings.leak * th.linalg.vecdot(potential, change)
+                curvature += settings.leak * squared_norm(change)
+        if not th.isfinite(curvature.sum()):
+            curvature[~th.isfinite(curvature)] = th.nan
+        gain: th.Tensor = fall.div_(curvature.clamp_(min=th.finfo(fall.dtype).tiny)).clamp_(min=0)
+        return gain.mul_(settings.step_size).unsqueeze_(1)
