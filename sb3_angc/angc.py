@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import maybe_make_env
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import (
-    DictReplayBufferSamples,
     GymEnv,
     MaybeCallback,
-    ReplayBufferSamples,
     Schedule,
 )
 from stable_baselines3.common.utils import LinearSchedule
@@ -32,6 +31,27 @@ SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 DEFAULT_N_STEPS = 3
 # To 0 at the end of training: the last policy, not a lucky one on the way, is what remains.
 DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
+# Batches are sampled together up to so many numbers in all observations.
+FEATURES_AT_ONCE = 2**20
+
+
+class Batch(NamedTuple):
+    """
+    Replayed transitions as the circuits see them.
+
+    :param features: Features of the observations, ``(batch, features_dim)``
+    :param actions: Actions taken, ``(batch, 1)``
+    :param next_features: Features of the observations ``n_steps`` later, ``(batch, features_dim)``
+    :param rewards: Discounted sum of the rewards until then, ``(batch, 1)``
+    :param discounts: What the value of the next observation counts; 0 where the episode
+        terminated, ``(batch, 1)``
+    """
+
+    features: th.Tensor
+    actions: th.Tensor
+    next_features: th.Tensor
+    rewards: th.Tensor
+    discounts: th.Tensor
 
 
 class ANGC(OffPolicyAlgorithm):
@@ -209,6 +229,13 @@ class ANGC(OffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         self._check_arguments()
+        if (
+            self.replay_buffer_class is NStepReplayBuffer
+            and self.replay_buffer_kwargs.get("n_steps") == self.n_steps
+        ):
+            # A saved model names the class that was chosen for its `n_steps`: let it be chosen again,
+            # or SB3 warns that `n_steps` is ignored.
+            self.replay_buffer_class = None
         super()._setup_model()
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps,
@@ -280,27 +307,19 @@ class ANGC(OffPolicyAlgorithm):
         self.logger.record("rollout/exploration_rate", self.exploration_rate)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        assert self.replay_buffer is not None, "The replay buffer is not defined"
         policy = self.policy
         policy.set_training_mode(True)
         # Update learning rate according to schedule
         self._update_learning_rate([policy.optimizer, policy.generator_optimizer])
 
         losses, epistemic_rewards = [], []
-        for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            policy.update_normalization(batch.observations)
-            features = policy.features(batch.observations)
-            next_features = policy.features(batch.next_observations)
-
+        for batch in self._batches(gradient_steps, batch_size):
             rewards = self.alpha_instrumental * batch.rewards
             if self.alpha_epistemic > 0:
-                epistemic_reward = self._train_generator(features, batch.actions, next_features)
+                epistemic_reward = self._train_generator(batch)
                 epistemic_rewards.append(epistemic_reward.mean())
                 rewards += self.alpha_epistemic * epistemic_reward
-
-            targets = self._target_values(batch, rewards, next_features)
-            losses.append(self._train_controller(features, batch.actions, targets))
+            losses.append(self._train_controller(batch, self._target_values(batch, rewards)))
 
         # Increase update counter
         self._n_updates += gradient_steps
@@ -310,60 +329,74 @@ class ANGC(OffPolicyAlgorithm):
         if epistemic_rewards:
             self.logger.record("train/epistemic_reward", th.stack(epistemic_rewards).mean().item())
 
-    def _train_generator(
-        self, features: th.Tensor, actions: th.Tensor, next_features: th.Tensor
-    ) -> th.Tensor:
+    def _batches(self, n_batches: int, batch_size: int) -> Iterator[Batch]:
+        """
+        Replayed batches. Those of many updates are sampled and prepared at once, as far as memory
+        allows: on small networks that alone is a third of an update's time.
+        """
+        at_once = max(FEATURES_AT_ONCE // (batch_size * self.policy.features_extractor.features_dim), 1)
+        for first in range(0, n_batches, at_once):
+            n_samples = min(at_once, n_batches - first) * batch_size
+            batches = self._sample(n_samples, update_statistics=True)
+            yield from map(Batch._make, zip(*(th.split(field, batch_size) for field in batches), strict=True))
+
+    def _sample(self, batch_size: int, update_statistics: bool) -> Batch:
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        samples = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        # For n-step replay, discount factor is gamma**n_steps (when no early termination)
+        discounts = self.gamma if samples.discounts is None else samples.discounts
+        return Batch(
+            self.policy.features(samples.observations, update_statistics),
+            samples.actions.long(),
+            self.policy.features(samples.next_observations),
+            samples.rewards,
+            (1 - samples.dones) * discounts,
+        )
+
+    def _train_generator(self, batch: Batch) -> th.Tensor:
         """
         Let the generator settle between what was seen and done and what came of it, and learn.
 
         :return: Epistemic reward of each transition, ``(batch, 1)``
         """
         generator = self.policy.generator
-        state = generator.settle(self.policy.generator_input(features, actions), next_features)
+        state = generator.settle(
+            self.policy.generator_input(batch.features, batch.actions), batch.next_features
+        )
         generator.step(generator.local_updates(state), self.policy.generator_optimizer, self.max_grad_norm)
         return self.policy.epistemic_reward(state.total_discrepancy)  # type: ignore[no-any-return]
 
-    def _target_values(
-        self,
-        batch: ReplayBufferSamples | DictReplayBufferSamples,
-        rewards: th.Tensor,
-        next_features: th.Tensor,
-    ) -> th.Tensor:
+    def _target_values(self, batch: Batch, rewards: th.Tensor) -> th.Tensor:
         """
         :return: ``r + gamma * max_a Q_target(s', a)``, without the second term where the episode
             terminated (a truncated one goes on), ``(batch, 1)``
         """
-        next_values = self.policy.controller_target.project(next_features)
-        chooser = self.policy.controller.project(next_features) if self.double_q else next_values
+        next_values = self.policy.controller_target.project(batch.next_features)
+        chooser = self.policy.controller.project(batch.next_features) if self.double_q else next_values
         next_values = next_values.gather(1, chooser.argmax(dim=1, keepdim=True))
-        # For n-step replay, discount factor is gamma**n_steps (when no early termination)
-        discounts = batch.discounts if batch.discounts is not None else self.gamma
-        return rewards + (1 - batch.dones) * discounts * next_values
+        return th.addcmul(rewards, batch.discounts, next_values)
 
-    def _train_controller(self, features: th.Tensor, actions: th.Tensor, targets: th.Tensor) -> th.Tensor:
+    def _train_controller(self, batch: Batch, targets: th.Tensor) -> th.Tensor:
         """
         Let the controller settle between observation and target value, and learn.
 
         :return: Energy before settling, half the mean squared TD error
         """
         controller = self.policy.controller
-        values, clamped = self._clamped_values(features, actions, targets)
-        state = controller.settle(features, values, clamped)
+        values, clamped = self._clamped_values(batch, targets)
+        state = controller.settle(batch.features, values, clamped)
         controller.step(controller.local_updates(state), self.policy.optimizer, self.max_grad_norm)
         return state.energies[0].mean()
 
-    def _clamped_values(
-        self, features: th.Tensor, actions: th.Tensor, targets: th.Tensor
-    ) -> tuple[th.Tensor, th.Tensor | None]:
+    def _clamped_values(self, batch: Batch, targets: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
         """
         :return: What the controller's output is clamped at, and where it is clamped (``None``:
             everywhere), each ``(batch, n_actions)``
         """
-        actions = actions.long()
         if self.clamp_all_actions:
-            return self.policy.controller.project(features).scatter_(1, actions, targets), None
+            return self.policy.controller.project(batch.features).scatter_(1, batch.actions, targets), None
         values = targets.expand(-1, int(self.policy.action_space.n))
-        return values, th.zeros_like(values).scatter_(1, actions, 1.0)
+        return values, th.zeros_like(values).scatter_(1, batch.actions, 1.0)
 
     def diagnose(self, with_gradient: bool = False) -> dict[str, CircuitDiagnostics]:
         """
@@ -373,21 +406,19 @@ class ANGC(OffPolicyAlgorithm):
         :param with_gradient: Whether to compare the updates with the true gradient (by autograd)
         :return: Figures of ``"controller"`` and ``"generator"``
         """
-        assert self.replay_buffer is not None, "The replay buffer is not defined"
         random_state = np.random.get_state()  # noqa: NPY002 -- what SB3's buffers draw from
-        batch = self.replay_buffer.sample(self.batch_size, env=self._vec_normalize_env)
+        batch = self._sample(self.batch_size, update_statistics=False)
         np.random.set_state(random_state)  # noqa: NPY002
         policy = self.policy
-        features, next_features = (
-            policy.features(batch.observations),
-            policy.features(batch.next_observations),
+        values, clamped = self._clamped_values(
+            batch, self._target_values(batch, self.alpha_instrumental * batch.rewards)
         )
-        targets = self._target_values(batch, self.alpha_instrumental * batch.rewards, next_features)
-        values, clamped = self._clamped_values(features, batch.actions, targets)
-        generator_input = policy.generator_input(features, batch.actions)
+        generator_input = policy.generator_input(batch.features, batch.actions)
         return {
-            "controller": diagnose(policy.controller, features, values, clamped, with_gradient),
-            "generator": diagnose(policy.generator, generator_input, next_features, None, with_gradient),
+            "controller": diagnose(policy.controller, batch.features, values, clamped, with_gradient),
+            "generator": diagnose(
+                policy.generator, generator_input, batch.next_features, None, with_gradient
+            ),
         }
 
     def predict(

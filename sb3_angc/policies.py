@@ -186,20 +186,18 @@ class ANGCPolicy(BasePolicy):
         """
         return self.controller.project(self.features(obs))
 
-    def features(self, obs: PyTorchObs) -> th.Tensor:
+    def features(self, obs: PyTorchObs, update_statistics: bool = False) -> th.Tensor:
         """
         :param obs: Observation, as tensor
+        :param update_statistics: Whether the normalisation takes them into its statistics first
         :return: What the circuits see of it, ``(batch, features_dim)``
         """
         features = self.extract_features(obs, self.features_extractor)
-        return features if self.normalization is None else self.normalization(features)
-
-    def update_normalization(self, obs: PyTorchObs) -> None:
-        """
-        :param obs: Replayed observations to take into the statistics of the normalisation
-        """
-        if self.normalization is not None:
-            self.normalization.update(self.extract_features(obs, self.features_extractor))
+        if self.normalization is None:
+            return features
+        if update_statistics:
+            self.normalization.update(features)
+        return self.normalization(features)  # type: ignore[no-any-return]
 
     def generator_input(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """

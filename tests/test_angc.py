@@ -17,6 +17,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_angc import ANGC
+from sb3_angc.angc import Batch
 from sb3_angc.epistemic import EpistemicReward
 from sb3_angc.normalization import RunningNormalization
 
@@ -88,13 +89,14 @@ def test_update_lowers_the_td_error_of_the_action_taken() -> None:
     model = ANGC("CartPole-v1", learning_rate=1e-2, **TINY)
     features, actions = th.randn(16, 4), th.randint(0, 2, (16, 1))
     targets = model.policy.controller.project(features).gather(1, actions) + 1
-    losses = [model._train_controller(features, actions, targets).item() for _ in range(50)]
+    batch = Batch(features, actions, features, targets, targets)
+    losses = [model._train_controller(batch, targets).item() for _ in range(50)]
     assert losses[0] == pytest.approx(0.5)  # half the squared TD error of 1
     assert losses[-1] < 0.1
 
 
 @pytest.mark.parametrize("double_q", [True, False])
-def test_target_values_by_hand(double_q: bool) -> None:
+def test_target_values_by_hand(double_q: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Q = (1, 5, 2) and Q_target = (10, 20, 30) everywhere: argmax Q = 1, argmax Q_target = 2."""
     model = ANGC(ScriptedEnv(lambda k: (0, 0, False, False)), gamma=0.5, double_q=double_q, **TINY)
     for circuit, values in (
@@ -105,13 +107,30 @@ def test_target_values_by_hand(double_q: bool) -> None:
             bundle.weight.zero_()
         circuit.bundles[-1].bias.copy_(th.tensor(values))  # type: ignore[union-attr]
     rewards, dones = th.tensor([[1.0], [1.0]]), th.tensor([[0.0], [1.0]])
-    batch = ReplayBufferSamples(th.zeros(2, 2), th.zeros(2, 1), th.zeros(2, 2), dones, rewards, None)
-    targets = model._target_values(batch, rewards, th.zeros(2, 2))
-    assert targets.tolist() == [[1 + 0.5 * (20 if double_q else 30)], [1.0]]
+    samples = ReplayBufferSamples(th.zeros(2, 2), th.zeros(2, 1), th.zeros(2, 2), dones, rewards, None)
     # n-step returns bring their own discounts
-    batch = batch._replace(discounts=th.tensor([[0.125], [0.125]]))
-    targets = model._target_values(batch, rewards, th.zeros(2, 2))
-    assert targets.tolist() == [[1 + 0.125 * (20 if double_q else 30)], [1.0]]
+    for discounts, discount in ((None, 0.5), (th.tensor([[0.125], [0.125]]), 0.125)):
+        replayed = samples._replace(discounts=discounts)
+        monkeypatch.setattr(model.replay_buffer, "sample", lambda n, env, replayed=replayed: replayed)
+        targets = model._target_values(model._sample(2, update_statistics=False), rewards)
+        assert targets.tolist() == [[1 + discount * (20 if double_q else 30)], [1.0]]
+
+
+def test_batches_of_many_updates_are_sampled_at_once() -> None:
+    """And hold what the buffer holds: action, reward and next observation of a step are its number."""
+    env = ScriptedEnv(lambda k: (k % 10, float(k % 10), False, False))
+    settings = {**TINY, "policy_kwargs": {"net_arch": [16], "normalize_features": False}}
+    model = ANGC(env, n_steps=1, gamma=0.5, **settings).learn(49)
+    sampled: list[int] = []
+    sample = model.replay_buffer.sample  # type: ignore[union-attr]
+    model.replay_buffer.sample = lambda n, env: sampled.append(n) or sample(n, env)  # type: ignore
+    batches = list(model._batches(7, 16))
+    assert sampled == [7 * 16]
+    assert [len(batch.features) for batch in batches] == [16] * 7
+    for batch in batches:
+        th.testing.assert_close(batch.next_features, batch.rewards.expand(-1, 2))
+        assert batch.discounts.tolist() == [[0.5]] * 16
+    assert not th.equal(batches[0].features, batches[1].features)
 
 
 def test_truncation_is_not_termination() -> None:
@@ -146,12 +165,12 @@ def test_alphas_weigh_the_two_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[th.Tensor] = []
     original = model._target_values
 
-    def record(batch: ReplayBufferSamples, rewards: th.Tensor, next_features: th.Tensor) -> th.Tensor:
+    def record(batch: Batch, rewards: th.Tensor) -> th.Tensor:
         seen.append(rewards)
-        return original(batch, rewards, next_features)
+        return original(batch, rewards)
 
     monkeypatch.setattr(model, "_target_values", record)
-    monkeypatch.setattr(model, "_train_generator", lambda f, a, n: th.full((16, 1), 0.4))
+    monkeypatch.setattr(model, "_train_generator", lambda batch: th.full((16, 1), 0.4))
     model.train(1, 16)
     th.testing.assert_close(seen[0], th.full((16, 1), 2 * 3.0 + 0.5 * 0.4))
 

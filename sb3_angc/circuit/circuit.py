@@ -39,6 +39,8 @@ class NGCCircuit(nn.Module):
     >>> bool((circuit.project(x) - y).square().mean() < 1e-3 * y.var())
     True
 
+    ``bundles`` lists the bundles of synapses from input to output.
+
     :param layer_sizes: Sizes of all layers from the clamped input to the clamped output, at least two
     :param preset: ``"settled"``, ``"paper"`` or ``"released"``, see ``PRESETS``
     :param name: Name of the circuit in errors and diagnostics
@@ -46,6 +48,7 @@ class NGCCircuit(nn.Module):
     :raises ValueError: If a size, the preset or a setting is not allowed
     """
 
+    bundles: list[DenseSynapses]
     learning_time: th.Tensor
 
     def __init__(
@@ -71,18 +74,18 @@ class NGCCircuit(nn.Module):
             )
             for index, (size_in, size_out) in enumerate(pairwise(layer_sizes))
         )
+        # Looking these up in the modules anew each time would cost more than small layers' products.
+        self._prediction_parameters = {
+            name: value for name, value in self.named_parameters() if not name.endswith("feedback")
+        }
+        self.bundles = list(self.synapses)  # type: ignore[arg-type]
         # Sum of the learning rates of all steps so far, on which the alignment decay depends.
         self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
         self._constrain_weights()
 
-    @property
-    def bundles(self) -> list[DenseSynapses]:
-        """The bundles of synapses, from input to output."""
-        return list(self.synapses)  # type: ignore[arg-type]
-
     def prediction_parameters(self) -> dict[str, nn.Parameter]:
         """The weights and biases by name: all parameters but the error weights."""
-        return {name: value for name, value in self.named_parameters() if not name.endswith("feedback")}
+        return self._prediction_parameters
 
     def project(self, x: th.Tensor) -> th.Tensor:
         """
@@ -170,13 +173,27 @@ class NGCCircuit(nn.Module):
         scale = -1.0 if max_norm is None else -(max_norm / norm.clamp(min=max_norm))
         for parameter, gradient in zip(parameters.values(), th._foreach_mul(steps, scale), strict=True):
             parameter.grad = gradient  # an optimizer steps against the gradient: minus the update
-        before = [bundle.weight.clone() for bundle in self.bundles]
+        weights, feedbacks = self._weights_beside_feedback()
+        before = [weight.clone() for weight in weights]
         optimizer.step()
-        for bundle, weight in zip(self.bundles, before, strict=True):
-            if bundle.feedback is not None:
-                bundle.feedback.add_(self._feedback_change(bundle, bundle.weight - weight))
-        self._decay(float(optimizer.param_groups[0]["lr"]))
+        if weights:
+            self._move_feedback(feedbacks, list(th._foreach_sub(weights, before)))
+            self._decay(weights + feedbacks, float(optimizer.param_groups[0]["lr"]))
         self._constrain_weights()
+
+    def _weights_beside_feedback(self) -> tuple[list[th.Tensor], list[th.Tensor]]:
+        """``W`` and ``E`` of the bundles with error weights of their own."""
+        learned = [bundle for bundle in self.bundles if bundle.feedback is not None]
+        return [bundle.weight for bundle in learned], [bundle.feedback for bundle in learned]  # type: ignore[misc]
+
+    def _move_feedback(self, feedbacks: list[th.Tensor], weight_changes: list[th.Tensor]) -> None:
+        if self.settings.modulation or self.settings.feedback_rate != 1:
+            learned = [bundle for bundle in self.bundles if bundle.feedback is not None]
+            weight_changes = [
+                self._feedback_change(bundle, change)
+                for bundle, change in zip(learned, weight_changes, strict=True)
+            ]
+        th._foreach_add_(feedbacks, weight_changes)
 
     def _feedback_change(self, bundle: DenseSynapses, weight_change: th.Tensor) -> th.Tensor:
         """``dE = gamma_e dW.T * M_E`` (``E`` is stored beside ``W``: no transpose)."""
@@ -187,19 +204,13 @@ class NGCCircuit(nn.Module):
             change = change * bundle.modulation()[1]
         return change
 
-    def _decay(self, learning_rate: float) -> None:
+    def _decay(self, matrices: list[th.Tensor], learning_rate: float) -> None:
         """Shrink ``W`` and ``E`` alike, so that what is not shared by the two dies out."""
         settings = self.settings
-        pairs: list[th.Tensor] = [
-            matrix
-            for bundle in self.bundles
-            if bundle.feedback is not None
-            for matrix in (bundle.weight, bundle.feedback)
-        ]
-        if settings.alignment_decay > 0 and pairs:
+        if settings.alignment_decay > 0:
             rate = settings.alignment_decay * th.exp(-self.learning_time / settings.alignment_time)
-            th._foreach_mul_(pairs, (1 - learning_rate * rate).clamp(min=0).to(pairs[0].dtype))
-        self.learning_time += learning_rate
+            th._foreach_mul_(matrices, (1 - learning_rate * rate).clamp_(min=0).to(matrices[0].dtype))
+            self.learning_time += learning_rate
 
     def _constrain_weights(self) -> None:
         """``W <- norm * W / |W|`` for every weight matrix, where a norm is set."""

@@ -64,7 +64,8 @@ class DenseSynapses(nn.Module):
         :param error: Postsynaptic error ``e``, ``(batch, out_features)``
         :return: ``phi(z).T e`` for ``weight`` (in its layout) and the mean of ``e`` for ``bias``
         """
-        updates = {"weight": error.t().mm(activity).div_(len(error))}
+        # Weights times 0, so that product and mean are one operation
+        updates = {"weight": th.addmm(self.weight, error.t(), activity, beta=0, alpha=1 / len(error))}
         if self.bias is not None:
             updates["bias"] = error.mean(0)
         return updates
