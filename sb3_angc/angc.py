@@ -11,7 +11,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import maybe_make_env
-from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -22,6 +22,7 @@ from stable_baselines3.common.type_aliases import (
 )
 from stable_baselines3.common.utils import LinearSchedule
 
+from sb3_angc.buffers import FollowingNStepReplayBuffer
 from sb3_angc.checks import check_finite, check_fraction, check_positive_integer, check_weight
 from sb3_angc.circuit import CircuitDiagnostics, diagnose
 from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
@@ -45,6 +46,9 @@ class Batch(NamedTuple):
     :param rewards: Discounted sum of the rewards until then, ``(batch, 1)``
     :param discounts: What the value of the next observation counts; 0 where the episode
         terminated, ``(batch, 1)``
+    :param following_features: Features of the observations one step later, which the generator
+        predicts, ``(batch, features_dim)``. A buffer of n-step returns other than
+        :class:`~sb3_angc.buffers.FollowingNStepReplayBuffer` gives ``next_features``.
     """
 
     features: th.Tensor
@@ -52,6 +56,7 @@ class Batch(NamedTuple):
     next_features: th.Tensor
     rewards: th.Tensor
     discounts: th.Tensor
+    following_features: th.Tensor
 
 
 class ANGC(OffPolicyAlgorithm):
@@ -229,14 +234,15 @@ class ANGC(OffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         self._check_arguments()
-        if (
-            self.replay_buffer_class is NStepReplayBuffer
-            and self.replay_buffer_kwargs.get("n_steps") == self.n_steps
-        ):
-            # A saved model names the class that was chosen for its `n_steps`: let it be chosen again,
-            # or SB3 warns that `n_steps` is ignored.
-            self.replay_buffer_class = None
+        n_steps = self.n_steps
+        has_parts = isinstance(self.observation_space, spaces.Dict)
+        if self.replay_buffer_class is None and n_steps > 1 and not has_parts:
+            self.replay_buffer_class = FollowingNStepReplayBuffer
+            self.replay_buffer_kwargs.update({"n_steps": n_steps, "gamma": self.gamma})
+        if self.replay_buffer_class is FollowingNStepReplayBuffer:
+            self.n_steps = 1  # or SB3 warns that it is ignored
         super()._setup_model()
+        self.n_steps = n_steps
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps,
             self.exploration_final_eps,
@@ -343,14 +349,17 @@ class ANGC(OffPolicyAlgorithm):
     def _sample(self, batch_size: int, update_statistics: bool) -> Batch:
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         samples = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        next_features = self.policy.features(samples.next_observations)
+        following = getattr(samples, "following_observations", None)
         # For n-step replay, discount factor is gamma**n_steps (when no early termination)
         discounts = self.gamma if samples.discounts is None else samples.discounts
         return Batch(
             self.policy.features(samples.observations, update_statistics),
             samples.actions.long(),
-            self.policy.features(samples.next_observations),
+            next_features,
             samples.rewards,
             (1 - samples.dones) * discounts,
+            next_features if following is None else self.policy.features(following),
         )
 
     def _train_generator(self, batch: Batch) -> th.Tensor:
@@ -360,9 +369,8 @@ class ANGC(OffPolicyAlgorithm):
         :return: Epistemic reward of each transition, ``(batch, 1)``
         """
         generator = self.policy.generator
-        state = generator.settle(
-            self.policy.generator_input(batch.features, batch.actions), batch.next_features
-        )
+        seen_and_done = self.policy.generator_input(batch.features, batch.actions)
+        state = generator.settle(seen_and_done, batch.following_features)
         generator.step(generator.local_updates(state), self.policy.generator_optimizer, self.max_grad_norm)
         return self.policy.epistemic_reward(state.total_discrepancy)  # type: ignore[no-any-return]
 
@@ -417,7 +425,7 @@ class ANGC(OffPolicyAlgorithm):
         return {
             "controller": diagnose(policy.controller, batch.features, values, clamped, with_gradient),
             "generator": diagnose(
-                policy.generator, generator_input, batch.next_features, None, with_gradient
+                policy.generator, generator_input, batch.following_features, None, with_gradient
             ),
         }
 

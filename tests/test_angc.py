@@ -89,7 +89,7 @@ def test_update_lowers_the_td_error_of_the_action_taken() -> None:
     model = ANGC("CartPole-v1", learning_rate=1e-2, **TINY)
     features, actions = th.randn(16, 4), th.randint(0, 2, (16, 1))
     targets = model.policy.controller.project(features).gather(1, actions) + 1
-    batch = Batch(features, actions, features, targets, targets)
+    batch = Batch(features, actions, features, targets, targets, features)
     losses = [model._train_controller(batch, targets).item() for _ in range(50)]
     assert losses[0] == pytest.approx(0.5)  # half the squared TD error of 1
     assert losses[-1] < 0.1
