@@ -24,6 +24,7 @@ SCALES = st.floats(-3, 3).map(lambda exponent: 10**exponent)
     weight_scale=SCALES,
     feedback_scale=SCALES,
     leak=st.sampled_from([0.0, 0.1]),
+    output_precision=st.sampled_from([0.01, 1.0, 10.0]),
     free_outputs=st.booleans(),
     seed=st.integers(0, 2**16),
 )
@@ -36,6 +37,7 @@ def test_energy_never_rises_and_states_stay_finite(
     weight_scale: float,
     feedback_scale: float,
     leak: float,
+    output_precision: float,
     free_outputs: bool,
     seed: int,
 ) -> None:
@@ -48,6 +50,7 @@ def test_energy_never_rises_and_states_stay_finite(
         step_rule=step_rule,
         feedback=feedback,
         leak=leak,
+        output_precision=output_precision,
         inference_steps=5,
     )
     for bundle in circuit.bundles:

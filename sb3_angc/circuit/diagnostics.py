@@ -18,7 +18,8 @@ class CircuitDiagnostics:
     Figures of one settled batch. Lists run from the first hidden layer, or the bundle of synapses
     that predicts it, to the output; ``None`` stands where a figure does not exist.
 
-    :param energy: Each layer's share of the energy, ``beta_e |e|^2``, mean over the batch
+    :param energy: Each layer's share of the energy, ``beta_e |e|^2`` (divided by the
+        precision at the output), mean over the batch
     :param error_norm: Norm of each layer's errors, mean over the batch
     :param feedback_alignment: Cosine of ``W`` and ``E.T``; ``None`` for the first bundle, whose
         errors nothing receives, and where feedback is tied
@@ -64,7 +65,10 @@ def diagnose(
     largest = max(start, default=0.0)  # at the projection, only the layer next to the output is driven
     bundles = circuit.bundles
     return CircuitDiagnostics(
-        energy=[circuit.settings.error_scale * float(e.square().sum(1).mean()) for e in state.errors],
+        energy=[
+            float(e.square().sum(1).mean()) / (2 * gain)
+            for e, gain in zip(state.errors, circuit.settings.error_gains(len(bundles)), strict=True)
+        ],
         error_norm=[_mean_norm(error) for error in state.errors],
         feedback_alignment=[
             None if bundle.feedback is None else _cosine(bundle.weight, bundle.feedback) for bundle in bundles

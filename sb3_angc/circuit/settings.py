@@ -39,6 +39,10 @@ class CircuitSettings:
     :param step_size: ``beta``, above 0. Usual range: 0.01 to 1.
     :param leak: ``gamma_v``, decay of the potentials while settling, at least 0. Usual: 0 to 0.01.
     :param error_scale: ``beta_e``: errors are discrepancies divided by ``2 beta_e``. Above 0.
+    :param output_precision: ``pi``, above 0: errors of the clamped output are multiplied by it. 1 is
+        the papers'. The smaller it is, the less the states move and the more evenly all samples count:
+        at equilibrium a single output's error is ``pi / (1 + pi |g|^2)`` of its discrepancy, with
+        ``g`` the gradient of that output with respect to the states. Usual range: 0.01 to 1.
     :param error_on: What a hidden error compares with the prediction: the ``"activity"``
         ``phi(z)``, as in the papers, or the ``"potential"`` ``z``.
     :param initial_state: Hidden potentials before the first step: ``"zeros"``, or the
@@ -70,6 +74,7 @@ class CircuitSettings:
     step_size: float = 1.0
     leak: float = 0.0
     error_scale: float = 0.5
+    output_precision: float = 1.0
     error_on: ErrorOn = "potential"
     initial_state: InitialState = "projection"
     activation: str | Activation = "relu"
@@ -92,7 +97,7 @@ class CircuitSettings:
             _check(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
         steps = self.inference_steps
         _check("inference_steps", steps, steps is None or _is_integer(steps, 1), "an integer of at least 1")
-        for name in ("step_size", "error_scale", "feedback_rate", "alignment_time"):
+        for name in ("step_size", "error_scale", "output_precision", "feedback_rate", "alignment_time"):
             _check(name, getattr(self, name), _is_above(getattr(self, name), 0), "a number above 0")
         for name in ("leak", "alignment_decay"):
             _check(name, getattr(self, name), _is_at_least(getattr(self, name), 0), "a number of at least 0")
@@ -112,6 +117,11 @@ class CircuitSettings:
                 self.order == "inward",
                 f"'fixed' or 'spectral' with order={self.order!r}",
             )
+
+    def error_gains(self, n_layers: int) -> list[float]:
+        """What each predicted layer's discrepancy is multiplied by: ``1 / (2 beta_e)``, and ``pi``."""
+        gain = 1 / (2 * self.error_scale)
+        return [gain] * (n_layers - 1) + [gain * self.output_precision]
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name."""

@@ -8,7 +8,7 @@ import torch as th
 
 from sb3_angc.circuit.activations import get_activation
 from sb3_angc.circuit.settings import CircuitSettings
-from sb3_angc.circuit.state import CircuitState, squared_norm
+from sb3_angc.circuit.state import CircuitState, squared_norm, total
 from sb3_angc.circuit.synapses import DenseSynapses
 
 
@@ -16,7 +16,8 @@ class Settling:
     """
     One batch on its way from the initial state to the settled one.
 
-    The energy of a sample is ``F = beta_e * sum_l |e_l|^2 + gamma_v / 2 * sum_l |z_l|^2``. With
+    The energy of a sample is ``F = beta_e * sum_l |e_l|^2 + gamma_v / 2 * sum_l |z_l|^2``, with the
+    output's ``|e|^2`` divided by its precision. With
     tied feedback and derivatives, the drive of a layer is ``-dF/dz``; with learned feedback it
     approaches that as ``E`` aligns.
 
@@ -40,7 +41,7 @@ class Settling:
         self.settings = settings
         self.phi = get_activation(settings.activation)
         self.g = get_activation(settings.prediction_activation)
-        self.error_gain = 1 / (2 * settings.error_scale)
+        self.error_gains = settings.error_gains(len(synapses))
         self.clamped = clamped
         self.last = len(synapses) - 1
 
@@ -55,7 +56,7 @@ class Settling:
                 state.potentials.append(prediction if starts_projected else th.zeros_like(prediction))
                 state.activities.append(self.phi.function(state.potentials[index]))
             state.errors.append(self._error(index))
-        self.squared_errors = [squared_norm(error) for error in state.errors]
+        self.layer_energies = [self._layer_energy(index) for index in range(len(synapses))]
         state.energies.append(self._energy())
 
     def run(self) -> CircuitState:
@@ -73,20 +74,24 @@ class Settling:
     # --- the equations ---------------------------------------------------------------------------
 
     def _error(self, index: int) -> th.Tensor:
-        """``e = (phi(z) - zbar) / (2 beta_e)``, or ``(z - zbar) / (2 beta_e)``; 0 where free."""
+        """``e = (phi(z) - zbar) / (2 beta_e)``, or ``(z - zbar) / (2 beta_e)``, by ``pi`` at the output."""
         state = self.state
         on_activity = self.settings.error_on == "activity" and index < self.last
         value = state.activities[index + 1] if on_activity else state.potentials[index]
         error = value - state.predictions[index]
-        if self.error_gain != 1:
-            error *= self.error_gain
+        if self.error_gains[index] != 1:
+            error *= self.error_gains[index]
         if index == self.last and self.clamped is not None:
             error *= self.clamped
         return error
 
+    def _layer_energy(self, index: int) -> th.Tensor:
+        """``beta_e |e|^2``, divided by ``pi`` at the output, ``(batch,)``."""
+        return squared_norm(self.state.errors[index]) / (2 * self.error_gains[index])
+
     def _energy(self) -> th.Tensor:
         """``F`` of each sample, ``(batch,)``."""
-        energy = self.settings.error_scale * th.stack(self.squared_errors).sum(0)
+        energy = total(self.layer_energies)
         if self.settings.leak > 0:
             for potential in self.state.potentials[: self.last]:
                 energy += self.settings.leak / 2 * squared_norm(potential)
@@ -139,7 +144,7 @@ class Settling:
             state.predictions[hidden + 1] = self.g.function(prediction)
         for index in range(len(self.synapses)):
             state.errors[index] = self._error(index)
-            self.squared_errors[index] = squared_norm(state.errors[index])
+            self.layer_energies[index] = self._layer_energy(index)
 
     def _step_scheduled(self, hidden: int) -> None:
         """
@@ -153,7 +158,7 @@ class Settling:
         drive = self.drive(hidden, self.slope(hidden))
         state.potentials[hidden] = state.potentials[hidden] + self.settings.step_size * drive
         state.errors[hidden] = self._error(hidden)
-        self.squared_errors[hidden] = squared_norm(state.errors[hidden])
+        self.layer_energies[hidden] = self._layer_energy(hidden)
 
     def _gain(self, hidden: int, drive: th.Tensor, slope: th.Tensor | None) -> th.Tensor | float:
         """How far a layer moves along its drive: a number, or one for each sample, ``(batch, 1)``."""
@@ -161,8 +166,9 @@ class Settling:
         if settings.step_rule == "fixed":
             return settings.step_size
         if settings.step_rule == "spectral":
-            curvature = 1 + self.synapses[hidden + 1].squared_spectral_norm()
-            return settings.step_size / (self.error_gain * curvature + settings.leak)
+            largest = self.synapses[hidden + 1].squared_spectral_norm()
+            bound = self.error_gains[hidden] + self.error_gains[hidden + 1] * largest
+            return settings.step_size / (bound + settings.leak)
         # The minimum of F along the drive, if phi were linear there. F depends on this layer
         # through its own error, which changes by `own`, and through that of the layer it predicts,
         # which changes by `-below`.
@@ -173,7 +179,8 @@ class Settling:
         if hidden + 1 == self.last and self.clamped is not None:
             below *= self.clamped
         fall = th.linalg.vecdot(below, state.errors[hidden + 1]) - th.linalg.vecdot(own, state.errors[hidden])
-        curvature = self.error_gain * (squared_norm(own) + squared_norm(below))
+        curvature = self.error_gains[hidden] * squared_norm(own)
+        curvature += self.error_gains[hidden + 1] * squared_norm(below)
         if settings.leak > 0:
             fall -= settings.leak * th.linalg.vecdot(drive, state.potentials[hidden])
             curvature += settings.leak * squared_norm(drive)
@@ -187,14 +194,14 @@ class Settling:
         if settings.step_rule == "fixed" or self.last == 0:
             return settings.step_size
         largest = th.stack([bundle.squared_spectral_norm() for bundle in self.synapses[1:]]).max().sqrt()
-        return settings.step_size / (self.error_gain * (1 + largest) ** 2 + settings.leak)
+        return settings.step_size / (max(self.error_gains) * (1 + largest) ** 2 + settings.leak)
 
     def _move(self, hidden: int, change: th.Tensor) -> None:
         """Move a layer, except in the samples whose energy would rise: there it stays."""
         state, settings = self.state, self.settings
         old_potential, old_activity = state.potentials[hidden], state.activities[hidden + 1]
         old_prediction, old_errors = state.predictions[hidden + 1], state.errors[hidden : hidden + 2]
-        old_squared = self.squared_errors[hidden : hidden + 2]
+        old_energies = self.layer_energies[hidden : hidden + 2]
 
         state.potentials[hidden] = old_potential + change
         state.activities[hidden + 1] = self.phi.function(state.potentials[hidden])
@@ -202,10 +209,10 @@ class Settling:
         state.predictions[hidden + 1] = self.g.function(prediction)
         for index in (hidden, hidden + 1):
             state.errors[index] = self._error(index)
-            self.squared_errors[index] = squared_norm(state.errors[index])
+            self.layer_energies[index] = self._layer_energy(index)
 
-        before = settings.error_scale * (old_squared[0] + old_squared[1])
-        after = settings.error_scale * (self.squared_errors[hidden] + self.squared_errors[hidden + 1])
+        before = old_energies[0] + old_energies[1]
+        after = self.layer_energies[hidden] + self.layer_energies[hidden + 1]
         if settings.leak > 0:
             before += settings.leak / 2 * squared_norm(old_potential)
             after += settings.leak / 2 * squared_norm(state.potentials[hidden])
@@ -218,7 +225,7 @@ class Settling:
                 (state.predictions[hidden + 1], old_prediction),
                 (state.errors[hidden], old_errors[0]),
                 (state.errors[hidden + 1], old_errors[1]),
-                (self.squared_errors[hidden], old_squared[0]),
-                (self.squared_errors[hidden + 1], old_squared[1]),
+                (self.layer_energies[hidden], old_energies[0]),
+                (self.layer_energies[hidden + 1], old_energies[1]),
             ):
                 new[rose] = old[rose]

@@ -22,8 +22,8 @@ class Sweeping:
     One batch on its way from the projection of its input to the settled state.
 
     Activities move along the tangent of ``phi`` at the projection, ``phi(z0) + phi'(z0) (z - z0)``,
-    so that the energy ``F = beta_e * sum_l |e_l|^2 + gamma_v / 2 * sum_l |z_l|^2`` is quadratic in
-    the hidden states. A sweep moves all of them at once:
+    so that the energy ``F = beta_e * sum_l |e_l|^2 + gamma_v / 2 * sum_l |z_l|^2`` (the output's
+    ``|e|^2`` divided by its precision) is quadratic in the hidden states. A sweep moves all of them at once:
 
     - inward, the pressure on each layer: ``q_l = phi' * (q_{l+1} E) - gamma_v z_l``, from
       ``q = e`` at the output; a layer's error is to move by ``p_l = q_l - e_l``;
@@ -55,7 +55,7 @@ class Sweeping:
         self.settings = settings
         self.clamped = clamped
         self.last = len(synapses) - 1
-        self.error_gain = 1 / (2 * settings.error_scale)
+        self.error_gains = settings.error_gains(len(synapses))
 
         phi, g = get_activation(settings.activation), get_activation(settings.prediction_activation)
         self.slopes: list[th.Tensor] = []
@@ -73,15 +73,15 @@ class Sweeping:
                 state.activities.append(phi.function(prediction))
         state.potentials.append(y)
         output_error = y - state.predictions[-1]
-        if self.error_gain != 1:
-            output_error *= self.error_gain
+        if self.error_gains[-1] != 1:
+            output_error *= self.error_gains[-1]
         if clamped is not None:
             output_error *= clamped
         # Hidden errors are zero at the projection; views of one zero take no time.
         zero = y.new_zeros(())
         state.errors = [*(zero.expand_as(z) for z in state.potentials[: self.last]), output_error]
         self.at_projection = True
-        state.energies.append(self._energy([squared_norm(output_error)]))
+        state.energies.append(self._energy())
 
     def run(self) -> CircuitState:
         """Take all inference steps and return the settled state."""
@@ -89,20 +89,23 @@ class Sweeping:
         for _ in range(self.settings.inference_steps or len(self.synapses)):
             if self.last > 0:
                 self._sweep(self.drives())
-            state.energies.append(self._energy([squared_norm(error) for error in state.errors]))
+            state.energies.append(self._energy())
         for hidden in range(1, self.last):
             state.predictions[hidden] = th.sub(
-                state.potentials[hidden], state.errors[hidden], alpha=1 / self.error_gain
+                state.potentials[hidden], state.errors[hidden], alpha=1 / self.error_gains[hidden]
             )
         return state
 
     # --- the equations ---------------------------------------------------------------------------
 
-    def _energy(self, squared_errors: list[th.Tensor]) -> th.Tensor:
+    def _energy(self) -> th.Tensor:
         """``F`` of each sample, ``(batch,)``."""
-        energy = self.settings.error_scale * total(squared_errors)
+        state = self.state
+        energy = squared_norm(state.errors[-1]).div_(2 * self.error_gains[-1])
+        if not self.at_projection:
+            energy += total([squared_norm(e) for e in state.errors[:-1]]).mul_(self.settings.error_scale)
         if self.settings.leak > 0 and self.last > 0:
-            energy += self.settings.leak / 2 * total([squared_norm(z) for z in self.state.potentials[:-1]])
+            energy += self.settings.leak / 2 * total([squared_norm(z) for z in state.potentials[:-1]])
         return energy
 
     def drives(self) -> list[th.Tensor]:
@@ -140,7 +143,7 @@ class Sweeping:
             lost = ~th.isfinite(gain[:, 0])  # overflow: these samples stay where they are
             for values in (gain, *moves, *potential_changes, *activity_changes, change, output_change):
                 values[lost] = 0
-        error_gain = self.error_gain * gain
+        error_gain = self.error_gains[0] * gain
         for hidden in range(self.last):
             error_change = error_gain * moves[hidden]
             error = error_change if self.at_projection else state.errors[hidden] + error_change
@@ -148,7 +151,7 @@ class Sweeping:
             state.potentials[hidden] = th.addcmul(state.potentials[hidden], gain, potential_changes[hidden])
             activity = th.addcmul(state.activities[hidden + 1], gain, activity_changes[hidden])
             state.activities[hidden + 1] = activity
-        state.errors[-1] = th.addcmul(state.errors[-1], error_gain, output_change, value=-1)
+        state.errors[-1] = th.addcmul(state.errors[-1], gain, output_change, value=-self.error_gains[-1])
         state.predictions[-1] = th.addcmul(state.predictions[-1], gain, change)
         self.at_projection = False
 
@@ -161,10 +164,10 @@ class Sweeping:
         """
         state, settings = self.state, self.settings
         fall = th.linalg.vecdot(output_change, state.errors[-1])
-        curvature = total([squared_norm(change) for change in (*moves, output_change)])
+        curvature = total([squared_norm(move) for move in moves]).mul_(self.error_gains[0])
+        curvature.add_(squared_norm(output_change), alpha=self.error_gains[-1])
         if not self.at_projection:
             fall -= total([th.linalg.vecdot(m, e) for m, e in zip(moves, state.errors, strict=False)])
-        curvature *= self.error_gain
         if settings.leak > 0:
             for potential, change in zip(state.potentials, potential_changes, strict=False):
                 fall -= settings.leak * th.linalg.vecdot(potential, change)

@@ -1,0 +1,66 @@
+"""Environments of the studies that no kept package has. Importing this module registers them."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+Observation = np.ndarray[Any, Any]
+
+
+class DeepSea(gym.Env[Observation, np.int64]):
+    """
+    Deep Sea: a test of deep exploration (Osband et al. 2020, https://arxiv.org/abs/1908.03568).
+
+    A diver sinks through ``size`` rows, one a step, and moves a column left or right. Moving right
+    costs ``0.01 / size``; only who goes right at every single step finds the treasure of 1 in the
+    last column, so that a random policy needs ``2 ** size`` episodes. Which action is "right"
+    differs from cell to cell and is the same in every episode.
+
+    The observation is the one-hot cell, ``(size * size,)``; the best return is 0.99.
+
+    :param size: Number of rows, of columns and of steps of an episode
+    :param mapping_seed: Seed of what the actions mean in each cell
+    """
+
+    action_space: spaces.Discrete
+
+    def __init__(self, size: int = 20, mapping_seed: int = 0) -> None:
+        if size < 1:
+            raise ValueError(f"size={size} is not allowed: it must be at least 1")
+        self.size = size
+        self.observation_space = spaces.Box(0.0, 1.0, (size * size,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.right = np.random.default_rng(mapping_seed).integers(2, size=(size, size))
+        self.row = self.column = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.row = self.column = 0
+        return self._observation(), {}
+
+    def step(self, action: np.int64) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        reward = 0.0
+        if action == self.right[self.row, self.column]:
+            reward -= 0.01 / self.size
+            # Only the diagonal leads into the last column, and only in the last row.
+            reward += float(self.column == self.size - 1)
+            self.column = min(self.column + 1, self.size - 1)
+        else:
+            self.column = max(self.column - 1, 0)
+        self.row += 1
+        return self._observation(), reward, self.row == self.size, False, {}
+
+    def _observation(self) -> Observation:
+        observation = np.zeros((self.size, self.size), np.float32)
+        if self.row < self.size:
+            observation[self.row, self.column] = 1.0
+        return observation.ravel()
+
+
+gym.register("DeepSea-v0", entry_point=DeepSea)
