@@ -63,4 +63,4 @@ class DeepSea(gym.Env[Observation, np.int64]):
         return observation.ravel()
 
 
-gym.register("DeepSea-v0", entry_point=DeepSea)
+gym.register("DeepSea-v0", entry_point="benchmarks.environments:DeepSea")
