@@ -29,7 +29,7 @@ from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 
-DEFAULT_N_STEPS = 3
+DEFAULT_N_STEPS = 5
 # To 0 at the end of training: the last policy, not a lucky one on the way, is what remains.
 DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
 # Batches are sampled together up to so many numbers in all observations.
@@ -90,7 +90,7 @@ class ANGC(OffPolicyAlgorithm):
     :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
         at a cost of more complexity.
     :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the
-        controller. ``None`` is 3 where SB3 supports it, and 1 for Dict observations and where
+        controller. ``None`` is 5 where SB3 supports it, and 1 for Dict observations and where
         ``replay_buffer_class`` is given.
     :param target_update_interval: update the target controller every ``target_update_interval``
         environment steps.
@@ -388,7 +388,7 @@ class ANGC(OffPolicyAlgorithm):
         """
         Let the controller settle between observation and target value, and learn.
 
-        :return: Energy before settling, half the mean squared TD error
+        :return: Energy before settling: half the mean squared TD error, times the output's precision
         """
         controller = self.policy.controller
         values, clamped = self._clamped_values(batch, targets)
