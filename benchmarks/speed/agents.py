@@ -1,7 +1,7 @@
 """The agents that are timed: equal settings, and replay buffers full of real transitions."""
 
 import importlib.util
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 from stable_baselines3 import DQN
@@ -9,6 +9,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_angc import ANGC
 from sb3_angc.hyperparams import hyperparams
+
+Agent = TypeVar("Agent", bound=OffPolicyAlgorithm)
 
 ENVIRONMENT = "LunarLander-v3"
 SBX_IS_MISSING = "SBX is not installed: pip install 'sb3_angc[sbx]'"
@@ -29,7 +31,7 @@ def has_sbx() -> bool:
     return importlib.util.find_spec("sbx") is not None
 
 
-def filled(algorithm: type[OffPolicyAlgorithm], transitions: int, **arguments: Any) -> OffPolicyAlgorithm:
+def filled(algorithm: type[Agent], transitions: int, **arguments: Any) -> Agent:
     """
     An agent that has acted at random for a while and learned nothing yet.
 
@@ -42,7 +44,7 @@ def filled(algorithm: type[OffPolicyAlgorithm], transitions: int, **arguments: A
     return agent.learn(transitions)
 
 
-def angc(transitions: int, circuit: str = "settled", **arguments: Any) -> OffPolicyAlgorithm:
+def angc(transitions: int, circuit: str = "settled", **arguments: Any) -> ANGC:
     """
     ANGC with the settings of the LunarLander results.
 
@@ -55,7 +57,7 @@ def angc(transitions: int, circuit: str = "settled", **arguments: Any) -> OffPol
     return filled(ANGC, transitions, **chosen)
 
 
-def dqn(transitions: int) -> OffPolicyAlgorithm:
+def dqn(transitions: int) -> DQN:
     """
     SB3's DQN with the same settings, as RL Zoo has them too.
 
@@ -72,4 +74,4 @@ def sbx_dqn(transitions: int) -> OffPolicyAlgorithm:
     """
     from sbx import DQN as SBXDQN
 
-    return filled(SBXDQN, transitions, **settings())
+    return filled(SBXDQN, transitions, **settings())  # type: ignore[no-any-return]

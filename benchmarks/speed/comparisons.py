@@ -1,6 +1,7 @@
 """The rows of the table: each a piece of our work beside a peer's."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from benchmarks.speed import agents, zoo_run
 from benchmarks.speed.plan import Plan
-from benchmarks.speed.timing import Pairs, Sample, Work, in_turn, ratio
+from benchmarks.speed.products import agent_update, bare
+from benchmarks.speed.timing import Pairs, Sample, Work, in_turn, median, ratio, repeats_for, take
+from sb3_angc import ANGC
 
 Row = dict[str, Any]
 
@@ -57,6 +60,26 @@ def row(name: str, at_most: float, pairs: Pairs) -> Row:
     return {"name": name, "at_most": at_most, **pairs.as_dict()}
 
 
+def update_row(
+    name: str, at_most: float, ours: ANGC, theirs: OffPolicyAlgorithm, plan: Plan, count: int
+) -> Row:
+    """
+    Time ``train()`` of two agents, and the matrix products of one of our updates alone.
+
+    :param name: what is compared
+    :param at_most: the ratio to reach
+    :param ours: agent
+    :param theirs: agent
+    :param plan: how much
+    :param count: updates in a call
+    """
+    pairs = in_turn(updates(ours, count), updates(theirs, count), plan.pairs, plan.seconds, count)
+    products = bare(agent_update(ours.policy, ours.batch_size, ours.alpha_epistemic > 0))
+    repeats = repeats_for(products, plan.seconds)
+    alone = median([take(products, repeats) for _ in range(plan.pairs)])
+    return {**row(name, at_most, pairs), "products": asdict(alone)}
+
+
 def rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
     """
     Measure updates and predictions.
@@ -69,13 +92,12 @@ def rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
         name = f"`train()`, ANGC `{circuit}`, both circuits / SB3 DQN"
         progress(name)
         angc = agents.angc(plan.transitions, circuit)
-        pairs = in_turn(updates(angc), updates(dqn), plan.pairs, plan.seconds, UPDATES_A_CALL)
-        yield row(name, at_most, pairs)
+        yield update_row(name, at_most, angc, dqn, plan, UPDATES_A_CALL)
     yield from sbx_rows(plan, progress)
     name = "`predict()` of one observation, ANGC / SB3 DQN"
     progress(name)
-    angc = agents.angc(plan.transitions)
-    yield row(name, 1.0, in_turn(predictions(angc), predictions(dqn), plan.pairs, plan.seconds, PREDICTIONS))
+    works = predictions(agents.angc(plan.transitions)), predictions(dqn)
+    yield row(name, 1.0, in_turn(*works, plan.pairs, plan.seconds, PREDICTIONS))
 
 
 def sbx_rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
@@ -94,8 +116,7 @@ def sbx_rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
             yield {"name": name, "at_most": 1.0, "missing": agents.SBX_IS_MISSING}
             continue
         progress(name)
-        pairs = in_turn(updates(angc, count), updates(sbx, count), plan.pairs, plan.seconds, count)
-        yield row(name, 1.0, pairs)
+        yield update_row(name, 1.0, angc, sbx, plan, count)
 
 
 def zoo_rows(plan: Plan, progress: Callable[[str], object]) -> list[Row]:
@@ -121,6 +142,6 @@ def zoo_rows(plan: Plan, progress: Callable[[str], object]) -> list[Row]:
             "pairs": len(ours),
             "ours": {"bytes": float(np.median(memory[0]))},
             "theirs": {"bytes": float(np.median(memory[1]))},
-            "ratio": {"bytes": vars(ratio(*memory))},
+            "ratio": {"bytes": asdict(ratio(*memory))},
         },
     ]

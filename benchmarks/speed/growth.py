@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-
 from benchmarks.speed import agents
 from benchmarks.speed.comparisons import UPDATES_A_CALL, updates
 from benchmarks.speed.plan import Plan
 from benchmarks.speed.products import agent_update, bare
 from benchmarks.speed.timing import in_turn
+from sb3_angc import ANGC
 
 # Where one size varies, the others are those of the LunarLander settings.
 BASE = {"steps": 2, "width": 256, "batch": 128}
@@ -40,7 +39,7 @@ def grid(plan: Plan) -> list[dict[str, int]]:
     return cells
 
 
-def agent(plan: Plan, steps: int, width: int) -> OffPolicyAlgorithm:
+def agent(plan: Plan, steps: int, width: int) -> ANGC:
     """
     The agent of the settled LunarLander row with other circuits.
 
@@ -61,9 +60,8 @@ def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[dict[str,
     """
     for cell in grid(plan):
         progress(f"growth: T {cell['steps']}, width {cell['width']}, batch {cell['batch']}")
-        timed: Any = agent(plan, cell["steps"], cell["width"])
-        layers = timed.policy.controller.layer_sizes, timed.policy.generator.layer_sizes
-        products = agent_update(*layers, cell["batch"], cell["steps"])
+        timed = agent(plan, cell["steps"], cell["width"])
+        products = agent_update(timed.policy, cell["batch"])
         floor = bare(products)
 
         def floors(floor: Callable[[], None] = floor) -> None:

@@ -77,10 +77,12 @@ def table(section: Mapping[str, Any]) -> str:
                 f"{ratio['processor']['median']:.2f}" if "processor" in ratio else "",
                 amount(row["ours"]),
                 amount(row["theirs"]),
+                amount(row["products"]) if "products" in row else "",
                 str(row["pairs"]),
             ]
         )
-    header = ["ours / theirs", "at most", "ratio [quartiles]", "by processor time", "ours", "theirs", "pairs"]
+    header = ["ours / theirs", "at most", "ratio [quartiles]", "by processor time"]
+    header += ["ours", "theirs", "our products alone", "pairs"]
     return f"{markdown(header, cells)}\n\n{made_with(section)}"
 
 

@@ -6,6 +6,9 @@ from itertools import pairwise
 
 import torch as th
 
+from sb3_angc.circuit import NGCCircuit
+from sb3_angc.policies import ANGCPolicy
+
 
 @dataclass(frozen=True)
 class Product:
@@ -51,7 +54,8 @@ def prediction(sizes: Sequence[int], batch: int) -> list[Product]:
 
 def sweep(sizes: Sequence[int], batch: int) -> list[Product]:
     """
-    Of a sweep: each bundle but the first, whose input is clamped, carries errors in and changes out.
+    Of a sweep, from the output inward and out again: each bundle but the first, whose input is clamped,
+    carries errors in and changes out.
 
     :param sizes: of the layers
     :param batch: size
@@ -71,9 +75,9 @@ def hebbian(sizes: Sequence[int], batch: int) -> list[Product]:
     return [Product(size_out, batch, size_in, "first") for size_in, size_out in pairwise(sizes)]
 
 
-def learning(sizes: Sequence[int], batch: int, sweeps: int) -> list[Product]:
+def settled(sizes: Sequence[int], batch: int, sweeps: int) -> list[Product]:
     """
-    Of one update of one circuit: prediction, sweeps, local updates.
+    Of one update of a circuit that settles by sweeps.
 
     :param sizes: of the layers
     :param batch: size
@@ -82,22 +86,37 @@ def learning(sizes: Sequence[int], batch: int, sweeps: int) -> list[Product]:
     return [*prediction(sizes, batch), *(sweep(sizes, batch) * sweeps), *hebbian(sizes, batch)]
 
 
-def agent_update(
-    controller: Sequence[int], generator: Sequence[int], batch: int, sweeps: int
-) -> list[Product]:
+def scheduled(sizes: Sequence[int], batch: int) -> list[Product]:
     """
-    Of one update of an agent: both circuits learn, and the next observation's value is predicted by
+    Of one update of a circuit that moves one layer a step: errors run inward once, nothing runs out.
+
+    :param sizes: of the layers
+    :param batch: size
+    """
+    inward = sweep(sizes, batch)[: len(sizes) - 2]
+    return [*prediction(sizes, batch), *inward, *hebbian(sizes, batch)]
+
+
+def agent_update(policy: ANGCPolicy, batch: int, with_generator: bool = True) -> list[Product]:
+    """
+    Of one update of an agent: its circuits learn, and the next observation's value is predicted by
     controller and target controller (double estimation).
 
-    :param controller: sizes of its layers
-    :param generator: sizes of its layers
+    :param policy: the agent's
     :param batch: size
-    :param sweeps: inference steps of each circuit
+    :param with_generator: whether the generator learns too
     """
+
+    def learning(circuit: NGCCircuit) -> list[Product]:
+        sizes, settings = circuit.layer_sizes, circuit.settings
+        if settings.order == "scheduled":
+            return scheduled(sizes, batch)
+        return settled(sizes, batch, settings.inference_steps or len(sizes) - 1)
+
     return [
-        *learning(generator, batch, sweeps),
-        *(prediction(controller, batch) * 2),
-        *learning(controller, batch, sweeps),
+        *(learning(policy.generator) if with_generator else []),
+        *(prediction(policy.controller.layer_sizes, batch) * 2),
+        *learning(policy.controller),
     ]
 
 
