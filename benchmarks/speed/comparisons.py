@@ -12,6 +12,7 @@ from benchmarks.speed.plan import Plan
 from benchmarks.speed.products import agent_update, bare
 from benchmarks.speed.timing import Pairs, Sample, Work, in_turn, median, ratio, repeats_for, take
 from sb3_angc import ANGC
+from sb3_angc.hyperparams import hyperparams
 
 Row = dict[str, Any]
 
@@ -132,12 +133,14 @@ def zoo_rows(plan: Plan, progress: Callable[[str], object]) -> list[Row]:
             progress(f"RL Zoo run of {algorithm} on {zoo_run.ENVIRONMENT}, seed {seed}")
             done.append(zoo_run.run(algorithm, seed, plan.zoo_timesteps))
     ours, theirs = runs["angc"], runs["dqn"]
+    budget = plan.zoo_timesteps or int(hyperparams[zoo_run.ENVIRONMENT]["n_timesteps"])
+    name = f"RL Zoo run on {zoo_run.ENVIRONMENT}, {budget} steps, ANGC / SB3 DQN"
     times = Pairs(*([Sample(run.wall, run.processor) for run in side] for side in (ours, theirs)))
     memory = [[run.peak_memory for run in side] for side in (ours, theirs)]
     return [
-        row(f"RL Zoo run on {zoo_run.ENVIRONMENT}, ANGC / SB3 DQN: time", 1.0, times),
+        row(f"{name}: time", 1.0, times),
         {
-            "name": f"RL Zoo run on {zoo_run.ENVIRONMENT}, ANGC / SB3 DQN: peak resident memory",
+            "name": f"{name}: peak resident memory",
             "at_most": 1.0,
             "pairs": len(ours),
             "ours": {"bytes": float(np.median(memory[0]))},
