@@ -81,7 +81,7 @@ class ReferenceCircuit:
         """
         phi, slope = PHI[str(self.settings.activation)], PHI_SLOPE[str(self.settings.activation)]
         beta_e, gamma_v = self.settings.error_scale, self.settings.leak
-        n_hidden = len(self.weights) - 1
+        precision, n_hidden = self.settings.output_precision, len(self.weights) - 1
 
         # The projection: every hidden layer is what it is predicted to be.
         projected: Tensors = []
@@ -93,7 +93,7 @@ class ReferenceCircuit:
         slopes = [slope(z) for z in projected_hidden]
         potentials = [z.clone() for z in projected_hidden]
         errors = [th.zeros_like(z) for z in projected_hidden]
-        output_error = (y - output) * mask / (2 * beta_e)
+        output_error = precision * (y - output) * mask / (2 * beta_e)
 
         for _ in range(self.settings.inference_steps or n_hidden + 1):
             # Inward: q_l = phi' * (q_{l+1} E) - gamma_v z_l, p_l = q_l - e_l
@@ -111,12 +111,15 @@ class ReferenceCircuit:
                 arriving = (slopes[layer] * changes[layer]) @ self.weights[layer + 1]
             # Errors are (z - zbar) / (2 beta_e): what they change by for a gain of 1
             error_changes = [move / (2 * beta_e) for move in moves]
-            output_change = -arriving * mask / (2 * beta_e)
-            # F(gain) = beta_e |e + gain de|^2 + gamma_v / 2 |z + gain dz|^2 is lowest at -F'(0) / F''
+            output_change = -precision * arriving * mask / (2 * beta_e)
+            # F(gain) = beta_e |e + gain de|^2 + gamma_v / 2 |z + gain dz|^2 is lowest at -F'(0) / F'';
+            # the output's |e|^2 counts 1 / precision
             slope_of_energy = curvature = th.zeros((), dtype=x.dtype)
-            for error, change in zip((*errors, output_error), (*error_changes, output_change), strict=True):
-                slope_of_energy = slope_of_energy + 2 * beta_e * (error * change).sum()
-                curvature = curvature + 2 * beta_e * (change * change).sum()
+            scales = [2 * beta_e] * n_hidden + [2 * beta_e / precision]
+            all_errors, all_changes = (*errors, output_error), (*error_changes, output_change)
+            for scale, error, change in zip(scales, all_errors, all_changes, strict=True):
+                slope_of_energy = slope_of_energy + scale * (error * change).sum()
+                curvature = curvature + scale * (change * change).sum()
             for potential, change in zip(potentials, changes, strict=True):
                 slope_of_energy = slope_of_energy + gamma_v * (potential * change).sum()
                 curvature = curvature + gamma_v * (change * change).sum()

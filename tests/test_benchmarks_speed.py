@@ -111,7 +111,7 @@ def test_agents_have_equal_settings_and_buffers_of_real_transitions() -> None:
     for agent in (angc, dqn):
         assert agent.batch_size == 128
         assert agent.train_freq.frequency == 4  # type: ignore[union-attr]
-        assert agent.gradient_steps == -1
+        assert agent.gradient_steps == 4
         buffer = agent.replay_buffer
         assert buffer is not None
         assert buffer.size() == 200

@@ -1,11 +1,13 @@
 """The agents that are timed: equal settings, and replay buffers full of real transitions."""
 
 import importlib.util
+import inspect
 from typing import Any, TypeVar
 
 import gymnasium as gym
 from stable_baselines3 import DQN
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_angc import ANGC
 from sb3_angc.hyperparams import hyperparams
@@ -18,12 +20,26 @@ SBX_IS_MISSING = "SBX is not installed: pip install 'sb3_angc[sbx]'"
 
 def settings(**changes: Any) -> dict[str, Any]:
     """
-    The settings of the LunarLander results, which are DQN's arguments as well.
+    ANGC's settings of the LunarLander results.
 
     :param changes: of them
     """
     chosen = {name: value for name, value in hyperparams[ENVIRONMENT].items() if name != "n_timesteps"}
+    # The Zoo's way to write a rate that falls to 0
+    start = float(str(chosen["learning_rate"]).removeprefix("lin_"))
+    chosen["learning_rate"] = LinearSchedule(start, 0.0, 1.0)
     return {**chosen, **changes}
+
+
+def peer_settings() -> dict[str, Any]:
+    """What of these a DQN understands, with a network of the controller's layers, and one-step returns."""
+    chosen = settings()
+    net_arch = chosen["policy_kwargs"]["net_arch"]
+    names = inspect.signature(DQN).parameters.keys() - {"n_steps"}
+    return {
+        **{name: value for name, value in chosen.items() if name in names},
+        "policy_kwargs": {"net_arch": net_arch["controller"] if isinstance(net_arch, dict) else net_arch},
+    }
 
 
 def has_sbx() -> bool:
@@ -53,17 +69,18 @@ def angc(transitions: int, circuit: str = "settled", **arguments: Any) -> ANGC:
     :param arguments: changes
     """
     chosen = settings(**arguments)
-    chosen["policy_kwargs"] = {**chosen["policy_kwargs"], "circuit": circuit}
+    policy_kwargs = {**hyperparams[ENVIRONMENT]["policy_kwargs"], **chosen["policy_kwargs"]}
+    chosen["policy_kwargs"] = {**policy_kwargs, "circuit": circuit}
     return filled(ANGC, transitions, **chosen)
 
 
 def dqn(transitions: int) -> DQN:
     """
-    SB3's DQN with the same settings, as RL Zoo has them too.
+    SB3's DQN with the same settings.
 
     :param transitions: in its buffer
     """
-    return filled(DQN, transitions, **settings())
+    return filled(DQN, transitions, **peer_settings())
 
 
 def sbx_dqn(transitions: int) -> OffPolicyAlgorithm:
@@ -74,4 +91,4 @@ def sbx_dqn(transitions: int) -> OffPolicyAlgorithm:
     """
     from sbx import DQN as SBXDQN
 
-    return filled(SBXDQN, transitions, **settings())  # type: ignore[no-any-return]
+    return filled(SBXDQN, transitions, **peer_settings())  # type: ignore[no-any-return]
