@@ -81,8 +81,14 @@ def test_intervals_are_those_of_rliable(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(statistics, "RESAMPLES", 200)
     thresholds = np.linspace(-1, 1, 5)
     pairs = {"a,b": (SCORES, BASELINE)}
+
+    def aggregate_iqm(scores: Array) -> Array:
+        return np.array([metrics.aggregate_iqm(scores)])
+
     with statistics.numpy_seed(0):
-        _, iqm = library.get_interval_estimates({"a": SCORES}, lambda x: np.array([metrics.aggregate_iqm(x)]), 200)
+        _, iqm = library.get_interval_estimates(
+            {"a": SCORES}, lambda x: np.array([metrics.aggregate_iqm(x)]), 200
+        )
     with statistics.numpy_seed(0):
         _, improvement = library.get_interval_estimates(pairs, metrics.probability_of_improvement, 200)
     with statistics.numpy_seed(0):
