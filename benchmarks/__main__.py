@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         status: int = importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])
-    except BenchmarkError as error:
+    except (BenchmarkError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
