@@ -19,7 +19,9 @@ class SphinxRoles(griffe.Extension):
         :param obj: The class, function or module that was read
         """
         if obj.docstring is not None:
-            obj.docstring.value = _ROLE.sub(lambda match: self._link(obj, *match.groups()), obj.docstring.value)
+            obj.docstring.value = _ROLE.sub(
+                lambda match: self._link(obj, *match.groups()), obj.docstring.value
+            )
 
     @staticmethod
     def _link(obj: griffe.Object, shortened: str, name: str) -> str:
