@@ -1,6 +1,7 @@
 """A circuit alone, without reinforcement learning: regression, beside backpropagation on the same data."""
 
 import argparse
+from itertools import pairwise
 
 import torch as th
 from torch import nn
@@ -25,7 +26,7 @@ def train_circuit(x: th.Tensor, y: th.Tensor, steps: int) -> nn.Module:
 
 
 def train_backpropagation(x: th.Tensor, y: th.Tensor, steps: int) -> nn.Module:
-    first, second, third = (nn.Linear(n_in, n_out) for n_in, n_out in zip(SIZES, SIZES[1:], strict=False))
+    first, second, third = (nn.Linear(n_in, n_out) for n_in, n_out in pairwise(SIZES))
     network = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
     optimizer = th.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(steps):

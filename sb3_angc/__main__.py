@@ -74,7 +74,8 @@ def main() -> int:
     print(f"Mean return of {EVALUATION_EPISODES} episodes: {np.mean(returns):.1f} +/- {np.std(returns):.1f}")
     print(f"Training took {seconds:.0f} s. Saved in {folder}:")
     for name in ("model.zip", "learning_curve.png", "summary.json"):
-        print(f"  {folder / name}")
+        if (folder / name).exists():  # a run shorter than an episode has no curve
+            print(f"  {folder / name}")
     return 0
 
 
