@@ -7,8 +7,8 @@ from typing import Any
 
 import griffe
 
-# :class:`~package.module.Name`, :meth:`name`
-_ROLE = re.compile(r":(?:class|meth|func|mod|attr):`(~?)([\w.]+)`")
+# :class:`~package.module.Name`, :meth:`name`, :meth:`Title <package.module.Name.name>`
+_ROLE = re.compile(r":(?:class|meth|func|mod|attr):`(?:([^`<]+) <)?(~?)([\w.]+)>?`")
 
 
 class SphinxRoles(griffe.Extension):
@@ -24,7 +24,7 @@ class SphinxRoles(griffe.Extension):
             )
 
     @staticmethod
-    def _link(obj: griffe.Object, shortened: str, name: str) -> str:
+    def _link(obj: griffe.Object, title: str | None, shortened: str, name: str) -> str:
         path = name
         if "." not in name:  # a neighbour: in the same class, or in the same module
             scope = obj if obj.is_class and name in obj.members else obj.parent
@@ -34,5 +34,5 @@ class SphinxRoles(griffe.Extension):
                 return f"`{name}`"
             member = scope.members[name]
             path = member.target_path if member.is_alias else member.path
-        title = name.rpartition(".")[2] if shortened else name
-        return f"[`{title}`][{path}]"
+        shown = title or (name.rpartition(".")[2] if shortened else name)
+        return f"[`{shown}`][{path}]"
