@@ -44,6 +44,7 @@ def main() -> int:
         return 2
     folder.mkdir(parents=True)
     model.set_env(Monitor(gym.make(arguments.env), str(folder / "episodes")))
+    model.get_env().seed(arguments.seed)  # the model seeded the environment that it was made with
 
     print(f"Training ANGC on {arguments.env} for {arguments.steps} steps, seed {arguments.seed}")
     started = time.monotonic()
