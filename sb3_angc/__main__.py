@@ -18,6 +18,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor, load_results
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_angc import ANGC, __version__
 
@@ -43,8 +44,9 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     folder.mkdir(parents=True)
-    model.set_env(Monitor(gym.make(arguments.env), str(folder / "episodes")))
-    model.get_env().seed(arguments.seed)  # the model seeded the environment that it was made with
+    env = DummyVecEnv([lambda: Monitor(gym.make(arguments.env), str(folder / "episodes"))])
+    env.seed(arguments.seed)  # the model seeded the environment that it was made with
+    model.set_env(env)
 
     print(f"Training ANGC on {arguments.env} for {arguments.steps} steps, seed {arguments.seed}")
     started = time.monotonic()
