@@ -76,7 +76,7 @@ def plot_epistemic_reward(
 ) -> Axes:
     """
     Epistemic reward of every state of an environment whose observation is its state, of two numbers,
-    such as MountainCar. The running maximum stays as it is.
+    such as MountainCar. What the reward is divided by stays as it is.
 
     :param model: A trained agent
     :param env: The environment. Its state is set and stepped on: give one that nothing else uses.

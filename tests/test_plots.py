@@ -67,7 +67,7 @@ def test_errors_and_alignment_over_training(circuit: str) -> None:
 
 def test_epistemic_reward_of_mountain_car() -> None:
     model = ANGC("MountainCar-v0", **TINY).learn(300)
-    maximum = model.policy.epistemic_reward.maximum.clone()
+    maximum = model.policy.epistemic_reward.divisor.clone()
     positions, velocities = np.linspace(-1.2, 0.6, 6), np.linspace(-0.07, 0.07, 6)
 
     def expected(position: float, velocity: float, action: int) -> float:
@@ -93,7 +93,7 @@ def test_epistemic_reward_of_mountain_car() -> None:
         by_action.append(grid / max(float(maximum), grid.max()))
     np.testing.assert_allclose(image(action=2), by_action[2], rtol=1e-3)
     np.testing.assert_allclose(image(), np.mean(by_action, axis=0), rtol=1e-3)
-    assert th.equal(model.policy.epistemic_reward.maximum, maximum)
+    assert th.equal(model.policy.epistemic_reward.divisor, maximum)
 
 
 class BoxEnv(gym.Env[Any, Any]):
