@@ -127,7 +127,7 @@ def parse_study(data: Any) -> Study:
         raise BenchmarkError(f"name: {name!r} names a folder, use letters, digits, '-' or '_'")
     tasks = dict(_tasks(study["environments"]))
     methods = [_method(entry) for entry in _list(study["algorithms"], "algorithms")]
-    settings = {
+    settings: dict[str, Any] = {
         "n_timesteps": _positive(study, "n_timesteps", None),
         "evaluations": _positive(study, "evaluations", 40),
         "evaluation_episodes": _positive(study, "evaluation_episodes", 10),
