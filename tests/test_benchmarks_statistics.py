@@ -86,11 +86,9 @@ def test_intervals_are_those_of_rliable(monkeypatch: pytest.MonkeyPatch) -> None
         return np.array([metrics.aggregate_iqm(scores)])
 
     with statistics.numpy_seed(0):
-        _, iqm = library.get_interval_estimates(
-            {"a": SCORES}, lambda x: np.array([metrics.aggregate_iqm(x)]), 200
-        )
+        _, iqm = library.get_interval_estimates({"a": SCORES}, aggregate_iqm, reps=200)
     with statistics.numpy_seed(0):
-        _, improvement = library.get_interval_estimates(pairs, metrics.probability_of_improvement, 200)
+        _, improvement = library.get_interval_estimates(pairs, metrics.probability_of_improvement, reps=200)
     with statistics.numpy_seed(0):
         profile, bounds = library.create_performance_profile({"a": SCORES}, thresholds, reps=200)
     ours = statistics.iqm(SCORES)
