@@ -1,0 +1,70 @@
+"""Environments of the tests of what surrounds the agent."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
+
+Observation = dict[str, np.ndarray[Any, Any]] | np.ndarray[Any, Any]
+
+
+class Counter(gym.Env[Any, Any]):
+    """
+    Observation 100 * episode + step: every transition stored can be checked on its own. The
+    action moves nothing; each step earns 1.
+    """
+
+    action_space: spaces.Space[Any] = spaces.Discrete(2)
+
+    def __init__(self, with_goal: bool = False) -> None:
+        box = spaces.Box(-1e6, 1e6, (1,), np.float32)
+        self.with_goal = with_goal
+        names = ("observation", "achieved_goal", "desired_goal")
+        self.observation_space = spaces.Dict(dict.fromkeys(names, box)) if with_goal else box
+        self.episode = -1
+        self.count = 0
+
+    def _observe(self) -> Observation:
+        value = np.array([100 * self.episode + self.count], np.float32)
+        if not self.with_goal:
+            return value
+        return {"observation": value, "achieved_goal": value, "desired_goal": np.full(1, -1, np.float32)}
+
+    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
+        return np.all(achieved == desired, axis=-1).astype(np.float32)
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        super().reset(**kwargs)
+        self.episode += 1
+        self.count = 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.count += 1
+        return self._observe(), 1.0, False, False, {}
+
+
+class Parts(gym.Env[Any, Any]):
+    """A Dict observation of two parts, drawn at random; the reward is for naming the larger one."""
+
+    observation_space = spaces.Dict({"a": spaces.Box(0, 1, (1,)), "b": spaces.Box(0, 1, (1,))})
+    action_space: spaces.Space[Any] = spaces.Discrete(2)
+
+    def _draw(self) -> dict[str, np.ndarray[Any, Any]]:
+        self.state = {name: self.np_random.random(1, np.float32) for name in ("a", "b")}
+        return self.state
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        super().reset(**kwargs)
+        return self._draw(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward = float((self.state["b"] > self.state["a"]).item() == bool(action))
+        return self._draw(), reward, False, False, {}
+
+
+def counter(length: int, with_goal: bool = False) -> gym.Env[Any, Any]:
+    """A ``Counter`` with episodes that are cut after so many steps."""
+    return TimeLimit(Counter(with_goal), length)
