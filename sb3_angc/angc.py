@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -100,7 +101,7 @@ class ANGC(ResumableAlgorithm):
     :param exploration_fraction: fraction of entire training period over which the exploration rate is reduced
     :param exploration_initial_eps: initial value of random action probability
     :param exploration_final_eps: final value of random action probability
-    :param max_grad_norm: The maximum norm of a circuit's local updates
+    :param max_grad_norm: The maximum norm of a circuit's local updates, ``inf`` for no limit
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to
         average the reported success rate, mean episode length, and mean reward over
     :param tensorboard_log: the log location for tensorboard (if None, no logging)
@@ -352,6 +353,11 @@ class ANGC(ResumableAlgorithm):
             next_features if following is None else self.policy.features(following),
         )
 
+    @property
+    def _max_norm(self) -> float | None:
+        """What the updates' norm is limited to; ``None``: nothing."""
+        return None if math.isinf(self.max_grad_norm) else self.max_grad_norm
+
     def _train_generator(self, batch: Batch) -> th.Tensor:
         """
         Let the generator settle between what was seen and done and what came of it, and learn.
@@ -361,7 +367,7 @@ class ANGC(ResumableAlgorithm):
         generator = self.policy.generator
         seen_and_done = self.policy.generator_input(batch.features, batch.actions)
         state = generator.settle(seen_and_done, batch.following_features)
-        generator.step(generator.local_updates(state), self.policy.generator_optimizer, self.max_grad_norm)
+        generator.step(generator.local_updates(state), self.policy.generator_optimizer, self._max_norm)
         return self.policy.epistemic_reward(state.total_discrepancy)  # type: ignore[no-any-return]
 
     def _target_values(self, batch: Batch, rewards: th.Tensor) -> th.Tensor:
@@ -383,7 +389,7 @@ class ANGC(ResumableAlgorithm):
         controller = self.policy.controller
         values, clamped = self._clamped_values(batch, targets)
         state = controller.settle(batch.features, values, clamped)
-        controller.step(controller.local_updates(state), self.policy.optimizer, self.max_grad_norm)
+        controller.step(controller.local_updates(state), self.policy.optimizer, self._max_norm)
         return state.energies[0].mean()
 
     def _clamped_values(self, batch: Batch, targets: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
@@ -439,6 +445,8 @@ class ANGC(ResumableAlgorithm):
         """
         if deterministic:
             return self.policy.predict(observation, state, episode_start, deterministic)
+        if isinstance(observation, dict) and not observation:
+            raise ValueError("observation={} is not allowed: it must have the parts of the observation space")
         is_batch = self.policy.is_vectorized_observation(observation)
         part = next(iter(observation.values())) if isinstance(observation, dict) else observation
         draws = np.random.rand(len(part) if is_batch else 1)  # noqa: NPY002 -- seeded as in DQN

@@ -53,8 +53,8 @@ def check_batch_fits(batch_size: Any, buffer_size: Any) -> None:
 
 
 def _check_counts(model: ANGC) -> None:
-    frequency = model.train_freq[0] if isinstance(model.train_freq, tuple) else model.train_freq
-    check_positive_integer("train_freq", frequency)
+    has_unit = isinstance(model.train_freq, tuple) and len(model.train_freq) == 2
+    check_positive_integer("train_freq", model.train_freq[0] if has_unit else model.train_freq)  # type: ignore[index]
     for name, least in (("gradient_steps", -1), ("seed", 0)):
         value = getattr(model, name)
         if (value is None and name == "seed") or (_is_integer(value) and least <= value < 2**32):

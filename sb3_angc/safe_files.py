@@ -93,7 +93,10 @@ def save_safe(model: ANGC, path: str | pathlib.Path) -> None:
         "settings": {name: _encode(_setting(model, name), name) for name in _stored_arguments(type(model))},
         "counters": {name: getattr(model, name) for name in COUNTERS},
     }
-    tensors = {name: value.contiguous().cpu() for name, value in model.policy.state_dict().items()}
+    # Copies, since safetensors refuses tensors that share memory.
+    tensors = {
+        name: value.detach().cpu().contiguous().clone() for name, value in model.policy.state_dict().items()
+    }
     data = safetensors.save(tensors, {"sb3_angc": json.dumps(content)})
     with writing(path, "safetensors") as file:
         file.write(data)
@@ -153,6 +156,8 @@ def _build(
     if unknown:
         raise ValueError(f"it holds settings that ANGC does not have: {', '.join(unknown)}")
     settings = {name: _decode(value) for name, value in content["settings"].items()}
+    if isinstance(settings["train_freq"], list):
+        settings["train_freq"] = tuple(settings["train_freq"])  # JSON has no tuples
     _check_sizes(settings["policy_kwargs"].get("net_arch"), tensors)
     # Created without an environment, as SB3's load() does it.
     model = cls(

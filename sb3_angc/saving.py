@@ -98,6 +98,9 @@ def check_zip(source: Target) -> None:
             damaged = archive.testzip()
             if damaged is not None:
                 raise ValueError(f"{source} is damaged: its checksum of {damaged!r} is wrong")
+            if "_stable_baselines3_version" not in archive.namelist():
+                # What is left may end with a whole archive within: torch's files are zip files, too.
+                raise ValueError(f"{source} is not a complete file of SB3: it may have been cut short")
             missing = [name for name in MEMBERS if name not in archive.namelist()]
             if missing:
                 raise ValueError(f"{source} was not saved by ANGC: it has no {', '.join(missing)}")
@@ -105,7 +108,7 @@ def check_zip(source: Target) -> None:
     except ValueError:
         raise
     except Exception as error:  # zipfile has many
-        raise ValueError(f"{source} is not a complete zip file: it may have been cut short") from error
+        raise ValueError(f"{source} is not a complete file of SB3: it may have been cut short") from error
     finally:
         if isinstance(source, (str, pathlib.Path)):
             file.close()

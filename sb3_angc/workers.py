@@ -36,11 +36,11 @@ def watched_workers(env: VecEnv | None) -> Iterator[None]:
     except (EOFError, ConnectionError) as error:
         # The pipe breaks a moment before the process has gone.
         dead = wait([process.sentinel for process in workers.processes], timeout=10)
-        names = [
-            f"worker {index} of {len(workers.processes)} {_cause(process.exitcode)}"
-            for index, process in enumerate(workers.processes)
-            if process.sentinel in dead and process.join() is None
-        ]
+        names = []
+        for index, process in enumerate(workers.processes):
+            if process.sentinel in dead:
+                process.join()
+                names.append(f"worker {index} of {len(workers.processes)} {_cause(process.exitcode)}")
         if not names:
             raise
         _end(workers)

@@ -7,8 +7,6 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 
-Observation = dict[str, np.ndarray[Any, Any]] | np.ndarray[Any, Any]
-
 
 class Counter(gym.Env[Any, Any]):
     """
@@ -16,24 +14,15 @@ class Counter(gym.Env[Any, Any]):
     action moves nothing; each step earns 1.
     """
 
+    observation_space: spaces.Space[Any] = spaces.Box(-1e6, 1e6, (1,), np.float32)
     action_space: spaces.Space[Any] = spaces.Discrete(2)
 
-    def __init__(self, with_goal: bool = False) -> None:
-        box = spaces.Box(-1e6, 1e6, (1,), np.float32)
-        self.with_goal = with_goal
-        names = ("observation", "achieved_goal", "desired_goal")
-        self.observation_space = spaces.Dict(dict.fromkeys(names, box)) if with_goal else box
+    def __init__(self) -> None:
         self.episode = -1
         self.count = 0
 
-    def _observe(self) -> Observation:
-        value = np.array([100 * self.episode + self.count], np.float32)
-        if not self.with_goal:
-            return value
-        return {"observation": value, "achieved_goal": value, "desired_goal": np.full(1, -1, np.float32)}
-
-    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
-        return np.all(achieved == desired, axis=-1).astype(np.float32)
+    def _observe(self) -> Any:
+        return np.array([100 * self.episode + self.count], np.float32)
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         super().reset(**kwargs)
@@ -44,6 +33,26 @@ class Counter(gym.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.count += 1
         return self._observe(), 1.0, False, False, {}
+
+
+class GoalCounter(Counter):
+    """The same with a goal, -1, that is never reached."""
+
+    observation_space = spaces.Dict(
+        dict.fromkeys(("observation", "achieved_goal", "desired_goal"), Counter.observation_space)
+    )
+
+    def _observe(self) -> Any:
+        value = super()._observe()
+        return {"observation": value, "achieved_goal": value, "desired_goal": np.full(1, -1, np.float32)}
+
+    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
+        return np.all(achieved == desired, axis=-1).astype(np.float32)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, _, *rest = super().step(action)
+        reward = self.compute_reward(observation["achieved_goal"], observation["desired_goal"], {})
+        return observation, float(reward), *rest  # type: ignore[return-value]
 
 
 class Parts(gym.Env[Any, Any]):
@@ -65,6 +74,6 @@ class Parts(gym.Env[Any, Any]):
         return self._draw(), reward, False, False, {}
 
 
-def counter(length: int, with_goal: bool = False) -> gym.Env[Any, Any]:
+def counter(length: int) -> gym.Env[Any, Any]:
     """A ``Counter`` with episodes that are cut after so many steps."""
-    return TimeLimit(Counter(with_goal), length)
+    return TimeLimit(Counter(), length)

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from sb3_angc import ANGC
+from tests.envs import counter
+from tests.test_angc import TINY
+
 EXAMPLES = {
     "DQN page": """
 import gymnasium as gym
@@ -202,3 +206,25 @@ def test_example_of_the_documentation(page: str, tmp_path: Path, monkeypatch: py
     model = names.get("loaded_model", names["model"])
     assert type(model).__name__ == "ANGC"
     assert model.num_timesteps >= 600  # type: ignore[attr-defined]
+
+
+def test_train_freq_and_gradient_steps() -> None:
+    """After 50 steps of warm-up, 100 more in episodes of 10: updates by hand."""
+    for arguments, updates in (
+        ({"train_freq": 4, "gradient_steps": 1}, 26),  # rollouts end at 52, 56, ..., 152
+        ({"train_freq": (10, "step"), "gradient_steps": -1}, 100),
+        ({"train_freq": (2, "episode"), "gradient_steps": 3}, 6 * 3),  # at 60, 80, ..., 160
+    ):
+        model = ANGC("MlpPolicy", counter(10), **{**TINY, **arguments}).learn(150)
+        assert model._n_updates == updates
+
+
+def test_every_test_of_the_table_exists() -> None:
+    tests = Path(__file__).parent
+    table = (tests.parent / "docs/dqn_features.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", table)
+    assert len(named) > 40
+    missing = [name for file, name in named if f"def {name}(" not in (tests / file).read_text()]
+    assert not missing
+    rows = [row for row in table.splitlines() if row.startswith("| ") and "feature of DQN" not in row]
+    assert not [row for row in rows if "::test_" not in row]

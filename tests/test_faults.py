@@ -17,11 +17,12 @@ import torch as th
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from sb3_angc import ANGC
-from tests.envs import Counter, counter
+from tests.envs import Counter, GoalCounter, counter
 from tests.test_angc import TINY, ScriptedEnv
 from tests.test_resuming import in_a_fork
 
@@ -67,6 +68,8 @@ class At(ScriptedEnv):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
 @pytest.mark.parametrize("what", ["reward", "observation", "terminal observation", "reset"])
 def test_value_that_is_not_finite_at_any_step(what: str, value: float, normalize: bool) -> None:
+    if what == "terminal observation" and normalize and not math.isnan(value):
+        pytest.skip("VecNormalize clips it to a finite value, and keeps no other")
     for when in (1, 49, 50, 53, 60, 77):  # before, at and after the first update
         env: Any = DummyVecEnv([lambda when=when: At(what, value, when), lambda: At("", 0, 0)])  # type: ignore[misc]
         if what == "observation" and when % 10 == 0:
@@ -169,18 +172,20 @@ def test_interrupted_at_any_moment() -> None:
     model = ANGC("MlpPolicy", counter(7), **{**TINY, "buffer_size": 100, "train_freq": 1})
     model.learn(60)
     draws = np.random.default_rng(0)
-    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    previous = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
     try:
         for _ in range(40):
-            signal.setitimer(signal.ITIMER_REAL, draws.uniform(0.005, 0.03))
+            # Of processor time; again after half a second, should one be swallowed by a destructor.
+            signal.setitimer(signal.ITIMER_VIRTUAL, draws.uniform(0.005, 0.03), 0.5)
             with pytest.raises(KeyboardInterrupt):
                 model.learn(1_000_000, reset_num_timesteps=False)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             model.learn(3, reset_num_timesteps=False)
             assert_transitions_belong_together(model)
             assert_sound(model)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, previous)
 
 
 SAVES: dict[str, Callable[[ANGC, str], Any]] = {
@@ -274,13 +279,21 @@ def test_fuzzed_constructor(name: str, value: Any) -> None:
     except SB3S_OWN:
         assert name.endswith("_kwargs")
         return
-    model.learn(12)  # what is accepted works
+    try:
+        model.learn(12)  # what is accepted works
+    except ValueError:  # or diverges: a learning rate of 1e300 is a number like any other
+        assert name in ("learning_rate", "alpha_instrumental", "alpha_epistemic")
+        return
     assert_sound(model)
 
 
 MODELS = {
     "box": ANGC("MlpPolicy", counter(5), **TINY),
-    "goal": ANGC("MultiInputPolicy", counter(5, with_goal=True), **TINY),
+    "goal": ANGC("MultiInputPolicy", GoalCounter(), **TINY),
+}
+DQNS = {
+    "box": DQN("MlpPolicy", counter(5), buffer_size=10, device="cpu"),
+    "goal": DQN("MultiInputPolicy", GoalCounter(), buffer_size=10, device="cpu"),
 }
 ANY_ARRAY = arrays.arrays(
     dtype=st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool_]),
@@ -303,6 +316,10 @@ def test_fuzzed_predict(kind: str, observation: Any, deterministic: bool) -> Non
     try:
         action, _ = model.predict(observation, deterministic=deterministic)
     except ValueError:
+        return
+    except Exception as error:  # SB3's own: DQN raises the same
+        with pytest.raises(type(error)):
+            DQNS[kind].predict(observation, deterministic=True)
         return
     assert np.isin(action, [0, 1]).all()
 

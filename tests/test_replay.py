@@ -12,7 +12,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_angc import ANGC
 from sb3_angc.buffers import FollowingNStepReplayBuffer
-from tests.envs import Counter, Parts, counter
+from tests.envs import Counter, GoalCounter, Parts, counter
 from tests.test_angc import TINY
 
 NO_TIMEOUTS = {"handle_timeout_termination": False}
@@ -84,10 +84,10 @@ def test_subclass_of_a_user() -> None:
         def sample(self, batch_size: int, env: Any = None) -> Any:
             return self._get_samples(np.full(batch_size, self.pos - 1), env)
 
-    model = ANGC("MlpPolicy", counter(50), replay_buffer_class=Newest, **TINY).learn(90)
+    model = ANGC("MlpPolicy", counter(50), replay_buffer_class=Newest, **TINY).learn(92)
     assert (model._sample(4, update_statistics=False).rewards == 1).all()
     assert isinstance(model.replay_buffer, Newest)
-    assert (model.replay_buffer.sample(4).observations == 139).all()  # step 39 of episode 1
+    assert (model.replay_buffer.sample(4).observations == 141).all()  # step 41 of episode 1
     assert model._n_updates > 0
 
 
@@ -124,7 +124,7 @@ def test_nothing_crosses_the_gap_between_two_calls_of_learn(kind: str) -> None:
     }[kind]
     policy = "MultiInputPolicy" if kind == "HER" else "MlpPolicy"
     settings = {**TINY, "learning_starts": 1000}
-    model = ANGC(policy, Counter(with_goal=kind == "HER"), **arguments, **settings).learn(20)
+    model = ANGC(policy, GoalCounter() if kind == "HER" else Counter(), **arguments, **settings).learn(20)
     model._last_obs = None  # as after an error
     model.learn(20, reset_num_timesteps=False)
     model._last_obs = None

@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
         "import torch; torch.set_num_threads(1);"
         f"from tests.test_resuming import resume; resume({str(tmp_path)!r})"
     )
-    subprocess.run([sys.executable, "-c", command], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", command], check=True, timeout=900)
     uninterrupted = ANGC("MlpPolicy", make_env(), **SETTINGS).learn(TOTAL)
     parameters, exploration_rate, n_calls = th.load(tmp_path / "result.pt")
     assert uninterrupted._n_updates > 50
@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
 
 def test_resuming_needs_the_random_states(tmp_path: Path) -> None:
     """The test above can fail: with a seed of its own a loaded run draws other numbers."""
-    model = ANGC("MlpPolicy", make_env(), **SETTINGS).learn(100, SaveEverything(tmp_path, at=60))
+    ANGC("MlpPolicy", make_env(), **SETTINGS).learn(100, SaveEverything(tmp_path, at=60))
     ends = []
     for arguments in ({}, {}, {"seed": 0}):
         env = pickle.loads((tmp_path / "env.pkl").read_bytes())
@@ -119,7 +119,6 @@ def test_resuming_needs_the_random_states(tmp_path: Path) -> None:
         ends.append(loaded.policy.state_dict())
     assert equal(ends[0], ends[1])
     assert not equal(ends[0], ends[2])
-    assert equal(model.policy.state_dict().keys(), ends[0].keys())
 
 
 def test_saving_does_not_disturb_training(tmp_path: Path) -> None:
@@ -190,7 +189,7 @@ def test_file_cut_short(share: float, saved: tuple[ANGC, Path], tmp_path: Path) 
     content = saved[1].read_bytes()
     path = tmp_path / "short.zip"
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=r"short\.zip is not a complete zip file"):
+    with pytest.raises(ValueError, match=r"short\.zip is not a complete file of SB3: it may have been cut"):
         ANGC.load(path)
 
 
@@ -243,7 +242,7 @@ def test_parameters_that_do_not_fit_leave_the_model_as_it_was(
     else:
         parameters = str(tmp_path / "short.zip")
         Path(parameters).write_bytes(saved[1].read_bytes()[:-30])
-    with pytest.raises(ValueError, match=r"parameters|zip"):
+    with pytest.raises(ValueError, match=r"parameters|complete"):
         model.set_parameters(parameters)
     assert equal(before, model.policy.state_dict())
     model.learn(60, reset_num_timesteps=False)
