@@ -30,6 +30,8 @@ def check_arguments(model: ANGC) -> None:
         "exploration_final_eps",
     ):
         check_fraction(name, getattr(model, name))
+    if model.epistemic_fraction is not None:
+        check_fraction("epistemic_fraction", model.epistemic_fraction)
     for name in ("alpha_instrumental", "alpha_epistemic", "learning_starts"):
         check_weight(name, getattr(model, name))
     if not callable(model.learning_rate):

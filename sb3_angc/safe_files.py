@@ -298,8 +298,8 @@ def _decode_space(data: dict[str, Any]) -> spaces.Space[Any]:
     if kind == "Box":
         dtype = np.dtype(str(data["dtype"])).type
         shape = tuple(data["shape"])
-        bounds = [np.broadcast_to(np.array(data[name], dtype), shape) for name in ("low", "high")]
-        return spaces.Box(*bounds, shape, dtype)
+        low, high = (np.broadcast_to(np.array(data[name], dtype), shape) for name in ("low", "high"))
+        return spaces.Box(low, high, shape, dtype)
     if kind == "Discrete":
         return spaces.Discrete(data["n"], start=int(data["start"]))
     if kind == "MultiDiscrete":

@@ -22,7 +22,7 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import open_path
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TensorDict
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
 from sb3_angc.buffers import end_last_trajectory
 
@@ -133,7 +133,7 @@ def get_random_state(action_space: spaces.Space[Any]) -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002 -- what SB3 draws from
         "torch": th.get_rng_state().numpy(),
-        "cuda": [state.numpy() for state in th.cuda.get_rng_state_all()] if th.cuda.is_initialized() else [],
+        "cuda": [state.numpy() for state in th.cuda.get_rng_state_all()],
         "action_space": action_space.np_random.bit_generator.state,
     }
 
@@ -223,7 +223,10 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         return model
 
     def set_parameters(
-        self, load_path_or_dict: str | TensorDict, exact_match: bool = True, device: th.device | str = "auto"
+        self,
+        load_path_or_dict: str | dict[str, Any],
+        exact_match: bool = True,
+        device: th.device | str = "auto",
     ) -> None:
         """
         Load parameters from a given zip-file or a nested dictionary containing parameters for
@@ -238,7 +241,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         """
         if not isinstance(load_path_or_dict, dict):
             check_zip(load_path_or_dict)
-        before = copy.deepcopy(self.get_parameters())
+        before: dict[str, Any] = copy.deepcopy(self.get_parameters())
         try:
             super().set_parameters(load_path_or_dict, exact_match, device)
             for name, value in self.policy.state_dict().items():

@@ -67,7 +67,7 @@ def _hang_up_on_the_dead(workers: SubprocVecEnv, stopped: mp.connection.Connecti
         if stopped in ready:
             return
         for sentinel in ready:
-            remote = remotes.pop(sentinel)  # type: ignore[arg-type]
+            remote = remotes.pop(sentinel)
             if os.name == "posix":  # elsewhere workers cannot be forked
                 with suppress(OSError), socket.socket(fileno=os.dup(remote.fileno())) as pipe:
                     pipe.shutdown(socket.SHUT_RDWR)

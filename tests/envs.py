@@ -52,7 +52,7 @@ class GoalCounter(Counter):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, _, *rest = super().step(action)
         reward = self.compute_reward(observation["achieved_goal"], observation["desired_goal"], {})
-        return observation, float(reward), *rest  # type: ignore[return-value]
+        return observation, float(reward), *rest
 
 
 class Parts(gym.Env[Any, Any]):

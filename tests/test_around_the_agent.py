@@ -20,6 +20,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
@@ -47,12 +48,14 @@ def test_vec_normalize_trains_saves_and_evaluates(tmp_path: Path) -> None:
     # The buffer keeps what the environment said; batches are normalised with the present statistics.
     assert (model.replay_buffer.rewards[:100] == 1).all()
     stored = model.replay_buffer.observations[: model.replay_buffer.pos].reshape(-1, 4)
-    np.testing.assert_allclose(env.obs_rms.mean, stored.mean(0), atol=0.2)  # type: ignore[union-attr]
+    assert isinstance(env.obs_rms, RunningMeanStd)
+    np.testing.assert_allclose(env.obs_rms.mean, stored.mean(0), atol=0.2)
     np.random.seed(0)  # noqa: NPY002
     batch = model._sample(64, update_statistics=False)
     np.random.seed(0)  # noqa: NPY002
     unnormalized = model.replay_buffer.sample(64).observations.numpy()
-    np.testing.assert_allclose(batch.features.numpy(), env.normalize_obs(unnormalized), rtol=1e-5)
+    normalized = np.asarray(env.normalize_obs(unnormalized))
+    np.testing.assert_allclose(batch.features.numpy(), normalized, rtol=1e-5)
 
     model.save(tmp_path / "model")
     env.save(str(tmp_path / "statistics.pkl"))

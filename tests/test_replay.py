@@ -117,11 +117,12 @@ def test_her_reaches_goals_it_hardly_ever_saw() -> None:
 @pytest.mark.parametrize("kind", ["n steps", "HER", "optimized memory"])
 def test_nothing_crosses_the_gap_between_two_calls_of_learn(kind: str) -> None:
     """Endless episodes, cut only by the second call of ``learn``, which resets the environment."""
-    arguments: dict[str, Any] = {
+    choices: dict[str, dict[str, Any]] = {
         "n steps": {"n_steps": 3},
         "HER": {"replay_buffer_class": HerReplayBuffer},
         "optimized memory": {"optimize_memory_usage": True, "replay_buffer_kwargs": NO_TIMEOUTS},
-    }[kind]
+    }
+    arguments = choices[kind]
     policy = "MultiInputPolicy" if kind == "HER" else "MlpPolicy"
     settings = {**TINY, "learning_starts": 1000}
     model = ANGC(policy, GoalCounter() if kind == "HER" else Counter(), **arguments, **settings).learn(20)

@@ -47,6 +47,7 @@ class SaveEverything(BaseCallback):
     def _on_rollout_start(self) -> None:
         if self.num_timesteps == self.at:
             self.model.save(self.folder / "model")
+            assert isinstance(self.model, ANGC)
             self.model.save_replay_buffer(self.folder / "buffer")
             (self.folder / "env.pkl").write_bytes(pickle.dumps(self.training_env))
 
@@ -110,7 +111,8 @@ def test_resuming_needs_the_random_states(tmp_path: Path) -> None:
     """The test above can fail: with a seed of its own a loaded run draws other numbers."""
     ANGC("MlpPolicy", make_env(), **SETTINGS).learn(100, SaveEverything(tmp_path, at=60))
     ends = []
-    for arguments in ({}, {}, {"seed": 0}):
+    choices: list[dict[str, Any]] = [{}, {}, {"seed": 0}]
+    for arguments in choices:
         env = pickle.loads((tmp_path / "env.pkl").read_bytes())
         loaded = ANGC.load(tmp_path / "model", env=env, force_reset=False, device="cpu", **arguments)
         loaded.load_replay_buffer(tmp_path / "buffer")

@@ -99,7 +99,7 @@ def test_schedule_of_a_function_is_stored_at_its_present_value(tmp_path: Path) -
 def test_her_and_dict_observations(tmp_path: Path) -> None:
     env = BitFlippingEnv(n_bits=4)
     kwargs = {"n_sampled_goal": 2, "goal_selection_strategy": "final"}
-    her = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": kwargs}
+    her: dict[str, Any] = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": kwargs}
     ANGC("MultiInputPolicy", env, **her, **TINY).learn(80).save_safe(tmp_path / "her")
     loaded = ANGC.load_safe(tmp_path / "her", env=env, device="cpu")
     assert isinstance(loaded.replay_buffer, HerReplayBuffer)
