@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def assert_sound(model: ANGC) -> None:
     assert np.isfinite(buffer.rewards).all()
     assert np.isfinite(buffer.observations).all()
     assert 0 <= buffer.pos < buffer.buffer_size
-    model.predict(np.zeros(model.observation_space.shape, np.float32))  # type: ignore[arg-type]
+    model.predict(np.zeros(model.observation_space.shape, np.float32))
     model.save(io.BytesIO())
 
 
@@ -71,7 +72,7 @@ def test_value_that_is_not_finite_at_any_step(what: str, value: float, normalize
     if what == "terminal observation" and normalize and not math.isnan(value):
         pytest.skip("VecNormalize clips it to a finite value, and keeps no other")
     for when in (1, 49, 50, 53, 60, 77):  # before, at and after the first update
-        env: Any = DummyVecEnv([lambda when=when: At(what, value, when), lambda: At("", 0, 0)])
+        env: Any = DummyVecEnv([partial(At, what, value, when), partial(At, "", 0, 0)])
         if what == "observation" and when % 10 == 0:
             continue  # the step is a terminal one
         env = VecNormalize(env) if normalize else env
@@ -262,7 +263,14 @@ ARGUMENTS = [
     *("learning_rate", "buffer_size", "learning_starts", "batch_size", "tau", "gamma", "train_freq"),
     *("gradient_steps", "replay_buffer_class", "replay_buffer_kwargs", "n_steps", "target_update_interval"),
     *("exploration_fraction", "exploration_initial_eps", "exploration_final_eps", "max_grad_norm"),
-    *("stats_window_size", "policy_kwargs", "seed", "alpha_instrumental", "alpha_epistemic", "epistemic_fraction"),
+    *(
+        "stats_window_size",
+        "policy_kwargs",
+        "seed",
+        "alpha_instrumental",
+        "alpha_epistemic",
+        "epistemic_fraction",
+    ),
 ]
 SB3S_OWN = (AssertionError, TypeError)  # an unknown keyword of a policy or buffer is Python's TypeError
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
