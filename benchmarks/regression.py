@@ -2,13 +2,15 @@
 Regression without reinforcement learning: the circuits' presets beside backpropagation.
 
 Every learner has the same layer sizes, optimizer, batches and number of steps; only the way its
-updates come about differs. ``python -m benchmarks regression`` runs what is missing and prints the
-table; raw results are kept one file for each cell.
+updates come about differs, and the decay that aligns learned feedback. That decay regularises as
+well, so backpropagation is shown both without it and with it. ``python -m benchmarks regression``
+runs what is missing and prints the table; raw results are kept one file for each cell.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -19,7 +21,8 @@ import torch as th
 from torch import nn
 
 from benchmarks.results import read_json, write_json
-from sb3_angc.circuit import NGCCircuit, diagnose
+from sb3_angc.circuit import PRESETS, NGCCircuit, diagnose
+from sb3_angc.circuit.settings import make_settings
 
 STEPS = 5000
 BATCH_SIZE = 128
@@ -59,8 +62,10 @@ def teacher(seed: int) -> Split:
 
 
 DATASETS: dict[str, Callable[[int], Split]] = {"digits": digits, "friedman": friedman, "teacher": teacher}
+# The settings of each circuit; None stands for backpropagation.
 LEARNERS: dict[str, dict[str, Any] | None] = {
     "backprop": None,
+    "backprop, same decay": None,
     "settled": {"preset": "settled"},
     "settled, tied": {"preset": "settled", "feedback": "tied"},
     "released": {"preset": "released"},
@@ -72,8 +77,9 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
     """
     Train one learner on one set.
 
-    :return: Test error relative to the variance of the targets at the end, and the cosine of the
-        updates with the gradient over training, a list over layers at each of ``CHECKPOINTS``
+    :return: Test error relative to the variance of the targets at the end; for circuits, at each of
+        ``CHECKPOINTS`` a list over layers of the cosine of the updates with the gradient
+        (``cosines``) and of ``W`` with ``E.T`` (``alignments``)
     """
     x, y, x_test, y_test = DATASETS[dataset](seed)
     th.manual_seed(seed)
@@ -85,12 +91,15 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
     parameters = list((network or circuit).parameters())
     optimizer = th.optim.Adam(parameters, lr=LEARNING_RATE)
     schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
+    decay = AlignmentDecay(network) if network is not None and learner == "backprop, same decay" else None
     batches = th.Generator().manual_seed(seed)
     cosines: dict[int, list[float | None]] = {}
+    alignments: dict[int, list[float | None]] = {}
     for step in range(STEPS + 1):
         indices = th.randint(len(x), (BATCH_SIZE,), generator=batches)
         if network is None and step in CHECKPOINTS:
-            cosines[step] = diagnose(circuit, x[indices], y[indices], with_gradient=True).gradient_cosine
+            figures = diagnose(circuit, x[indices], y[indices], with_gradient=True)
+            cosines[step], alignments[step] = figures.gradient_cosine, figures.feedback_alignment
         if step == STEPS:
             break
         if network is None:
@@ -100,10 +109,42 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
             loss = 0.5 * (network(x[indices]) - y[indices]).square().sum(1).mean()
             loss.backward()
             optimizer.step()
+            if decay is not None:
+                decay.step(optimizer.param_groups[0]["lr"])
         schedule.step()
     with th.no_grad():
         error = (((network or circuit)(x_test) - y_test).square().mean() / y_test.var()).item()
-    return {"dataset": dataset, "learner": learner, "seed": seed, "test_error": error, "cosines": cosines}
+    return {
+        "dataset": dataset,
+        "learner": learner,
+        "seed": seed,
+        "test_error": error,
+        "cosines": cosines,
+        "alignments": alignments,
+    }
+
+
+class AlignmentDecay:
+    """
+    The decay of preset ``settled``, on the weights that it reaches there: all matrices but the first.
+
+    :param network: Linear layers with activations between them
+    """
+
+    def __init__(self, network: nn.Sequential) -> None:
+        linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+        self.weights = [layer.weight for layer in linear[1:]]
+        self.settings = PRESETS["settled"]
+        self.learning_time = 0.0
+
+    def step(self, learning_rate: float) -> None:
+        """Shrink the weights after a step of the optimizer."""
+        settings = self.settings
+        rate = settings.alignment_decay * math.exp(-self.learning_time / settings.alignment_time)
+        with th.no_grad():
+            for weight in self.weights:
+                weight.mul_(max(1 - learning_rate * rate, 0))
+        self.learning_time += learning_rate
 
 
 def main(arguments: list[str]) -> int:
@@ -116,7 +157,7 @@ def main(arguments: list[str]) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     cells = {}
     for seed, dataset, learner in product(options.seeds, DATASETS, LEARNERS):
-        path = options.output / f"{dataset}--{learner.replace(', ', '-')}--{seed}.json"
+        path = options.output / f"{dataset}--{_slug(learner)}--{seed}.json"
         if not path.exists():
             result = run_cell(dataset, learner, seed)
             write_json(path, result)
@@ -150,19 +191,22 @@ def report(cells: dict[tuple[str, str, int], dict[str, Any]], seeds: list[int]) 
             )
             row.append(f"{_mean_and_interval(errors)} ({errors.mean() / reference.mean():.3f})")
         lines.append("| " + " | ".join(row) + " |")
-    lines += [
-        "",
-        "Cosine of the updates with the gradient, by layer from the input, mean over sets and seeds:",
-        "",
-    ]
-    lines += ["| learner | " + " | ".join(f"step {step}" for step in CHECKPOINTS) + " |"]
-    lines += ["|---" * (1 + len(CHECKPOINTS)) + "|"]
-    for learner in list(LEARNERS)[1:]:
-        row = [learner]
-        for step in CHECKPOINTS:
-            values = [cells[d, learner, seed]["cosines"][str(step)] for d in DATASETS for seed in seeds]
-            row.append(" / ".join(f"{value:.2f}" for value in np.mean(values, axis=0)))
-        lines.append("| " + " | ".join(row) + " |")
+    circuits = [learner for learner, options in LEARNERS.items() if options is not None]
+    learned = [learner for learner in circuits if make_settings(**LEARNERS[learner]).feedback == "learned"]
+    for key, names, title in (
+        ("cosines", circuits, "Cosine of the updates with the gradient, by layer from the input,"),
+        ("alignments", learned, "Cosine of `W` and `E.T`, from the second layer on,"),
+    ):
+        lines += ["", f"{title} mean over sets and seeds:", ""]
+        lines += ["| learner | " + " | ".join(f"step {step}" for step in CHECKPOINTS) + " |"]
+        lines += ["|---" * (1 + len(CHECKPOINTS)) + "|"]
+        for learner in names:
+            row = [learner]
+            for step in CHECKPOINTS:
+                lists = [cells[d, learner, seed][key][str(step)] for d in DATASETS for seed in seeds]
+                means = np.mean([[v for v in values if v is not None] for values in lists], axis=0)
+                row.append(" / ".join(f"{mean:.2f}" for mean in means))
+            lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -185,6 +229,10 @@ def _twin(circuit: NGCCircuit) -> nn.Sequential:
         linear.load_state_dict({"weight": bundle.weight, "bias": bundle.bias})
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def _slug(learner: str) -> str:
+    return learner.replace(", ", "-").replace(" ", "-")
 
 
 def _mean_and_interval(values: np.ndarray[Any, Any]) -> str:
