@@ -24,11 +24,11 @@ from benchmarks.results import read_json, write_json
 from sb3_angc.circuit import PRESETS, NGCCircuit, diagnose
 from sb3_angc.circuit.settings import make_settings
 
-STEPS = 5000
+STEPS = 2000
 BATCH_SIZE = 128
 HIDDEN = [128, 128]
 LEARNING_RATE = 1e-3
-CHECKPOINTS = (0, 100, 500, 1000, 2500, 5000)
+CHECKPOINTS = (0, 100, 300, 1000, 2000)
 FOLDER = Path(__file__).parent / "results" / "regression"
 
 Split = tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]
@@ -191,10 +191,10 @@ def report(cells: dict[tuple[str, str, int], dict[str, Any]], seeds: list[int]) 
             )
             row.append(f"{_mean_and_interval(errors)} ({errors.mean() / reference.mean():.3f})")
         lines.append("| " + " | ".join(row) + " |")
-    circuits = [learner for learner, options in LEARNERS.items() if options is not None]
-    learned = [learner for learner in circuits if make_settings(**LEARNERS[learner]).feedback == "learned"]
+    circuits = {name: make_settings(**options) for name, options in LEARNERS.items() if options is not None}
+    learned = [name for name, settings in circuits.items() if settings.feedback == "learned"]
     for key, names, title in (
-        ("cosines", circuits, "Cosine of the updates with the gradient, by layer from the input,"),
+        ("cosines", list(circuits), "Cosine of the updates with the gradient, by layer from the input,"),
         ("alignments", learned, "Cosine of `W` and `E.T`, from the second layer on,"),
     ):
         lines += ["", f"{title} mean over sets and seeds:", ""]
