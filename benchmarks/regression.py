@@ -62,15 +62,33 @@ def teacher(seed: int) -> Split:
 
 
 DATASETS: dict[str, Callable[[int], Split]] = {"digits": digits, "friedman": friedman, "teacher": teacher}
+DECAYED = "backprop, same decay"
 # The settings of each circuit; None stands for backpropagation.
 LEARNERS: dict[str, dict[str, Any] | None] = {
     "backprop": None,
-    "backprop, same decay": None,
+    DECAYED: None,
     "settled": {"preset": "settled"},
     "settled, tied": {"preset": "settled", "feedback": "tied"},
     "released": {"preset": "released"},
     "paper": {"preset": "paper"},
 }
+
+
+def setup(learner: str) -> dict[str, Any]:
+    """:return: What a learner's results depend on; results of another setup are measured again"""
+    options = LEARNERS[learner]
+    return {
+        "steps": STEPS,
+        "batch_size": BATCH_SIZE,
+        "hidden": HIDDEN,
+        "learning_rate": LEARNING_RATE,
+        "circuit": None if options is None else make_settings(**options).as_dict(),
+        "decay": _decay_settings() if learner == DECAYED else None,
+    }
+
+
+def _decay_settings() -> list[float]:
+    return [PRESETS["settled"].alignment_decay, PRESETS["settled"].alignment_time]
 
 
 def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
@@ -91,7 +109,7 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
     parameters = list((network or circuit).parameters())
     optimizer = th.optim.Adam(parameters, lr=LEARNING_RATE)
     schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
-    decay = AlignmentDecay(network) if network is not None and learner == "backprop, same decay" else None
+    decay = AlignmentDecay(network) if network is not None and learner == DECAYED else None
     batches = th.Generator().manual_seed(seed)
     cosines: dict[int, list[float | None]] = {}
     alignments: dict[int, list[float | None]] = {}
@@ -118,6 +136,7 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
         "dataset": dataset,
         "learner": learner,
         "seed": seed,
+        "setup": setup(learner),
         "test_error": error,
         "cosines": cosines,
         "alignments": alignments,
@@ -134,13 +153,12 @@ class AlignmentDecay:
     def __init__(self, network: nn.Sequential) -> None:
         linear = [layer for layer in network if isinstance(layer, nn.Linear)]
         self.weights = [layer.weight for layer in linear[1:]]
-        self.settings = PRESETS["settled"]
+        self.decay, self.time = _decay_settings()
         self.learning_time = 0.0
 
     def step(self, learning_rate: float) -> None:
         """Shrink the weights after a step of the optimizer."""
-        settings = self.settings
-        rate = settings.alignment_decay * math.exp(-self.learning_time / settings.alignment_time)
+        rate = self.decay * math.exp(-self.learning_time / self.time)
         with th.no_grad():
             for weight in self.weights:
                 weight.mul_(max(1 - learning_rate * rate, 0))
@@ -158,7 +176,7 @@ def main(arguments: list[str]) -> int:
     cells = {}
     for seed, dataset, learner in product(options.seeds, DATASETS, LEARNERS):
         path = options.output / f"{dataset}--{_slug(learner)}--{seed}.json"
-        if not path.exists():
+        if not path.exists() or read_json(path)["setup"] != setup(learner):
             result = run_cell(dataset, learner, seed)
             write_json(path, result)
             print(f"{path.name}: test error {result['test_error']:.4f}", flush=True)
