@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
@@ -24,17 +25,19 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import figures
-from benchmarks.errors import BenchmarkError
 from benchmarks.provenance import provenance
 from benchmarks.results import read_json, write_json
 from sb3_angc.circuit import NGCCircuit, diagnose
+from sb3_angc.circuit.settings import make_settings
 
 SIZES = [8, 256, 256, 4]
 BATCH_SIZE = 128
 STEPS = (1, 2, 3, 5, 10, 20, 50)
 TRAINING_STEPS = 2000
 MINIMUM_STEPS = 2000
-REPEATS = 15
+REPEATS = 20
+# The energy that is judged, whatever the defaults are.
+BASE: dict[str, Any] = {"activation": "relu", "leak": 0.0, "error_scale": 0.5, "output_precision": 1.0}
 FOLDER = Path(__file__).parent / "results" / "settling"
 
 Potentials = list[th.Tensor]
@@ -85,7 +88,7 @@ CONDITIONS = (
 def make_circuit(condition: Condition, seed: int) -> NGCCircuit:
     """:return: The circuit, trained with the preset ``settled`` if at all, weights scaled"""
     th.manual_seed(seed)
-    circuit = NGCCircuit(SIZES, feedback=condition.feedback)
+    circuit = NGCCircuit(SIZES, feedback=condition.feedback, **BASE)
     if condition.trained:
         target = _teacher(seed)
         optimizer = th.optim.Adam(circuit.parameters(), lr=1e-3)
@@ -114,8 +117,7 @@ def _teacher(seed: int) -> Callable[[th.Tensor], th.Tensor]:
 @dataclass
 class Problem:
     """
-    A circuit of relu units clamped to a batch, in plain tensors: the energy that every rule is
-    judged by, ``F = 0.5 sum_l |z_l - phi(z_{l-1}) W_l - b_l|^2``, and its pressure on a layer.
+    A circuit of relu units clamped to a batch, in plain tensors.
 
     :param circuit: The circuit
     :param x: Clamped input, ``(batch, n_in)``
@@ -146,87 +148,103 @@ class Problem:
         circuit.load_state_dict(self.circuit.state_dict())
         return Problem(circuit.double(), self.x.double(), self.y.double(), self.clamped.double())
 
-    def project(self) -> Potentials:
-        """The hidden layers at the projection of the input."""
-        potentials = [self.predict(0, [])]
-        for layer in range(1, len(self.weights) - 1):
-            potentials.append(self.predict(layer, potentials))
-        return potentials
-
     def predict(self, layer: int, potentials: Potentials) -> th.Tensor:
         """What a layer is predicted to be, by the layer before it or the input."""
         activity = self.x if layer == 0 else th.relu(potentials[layer - 1])
         return F.linear(activity, self.weights[layer], self.circuit.bundles[layer].bias)
 
-    def error(self, layer: int, potentials: Potentials) -> th.Tensor:
-        """A layer's mismatch with its prediction."""
-        if layer == len(potentials):
-            return (self.y - self.predict(layer, potentials)) * self.clamped
-        return potentials[layer] - self.predict(layer, potentials)
+    def project(self) -> Potentials:
+        """The hidden layers at the projection of the input."""
+        potentials: Potentials = []
+        for layer in range(len(self.weights) - 1):
+            potentials.append(self.predict(layer, potentials))
+        return potentials
 
-    def energy(self, potentials: Potentials) -> th.Tensor:
-        """``F`` of each sample, ``(batch,)``."""
-        errors = [self.error(layer, potentials) for layer in range(len(self.weights))]
+
+class State:
+    """
+    Hidden layers and their predictions; no product is taken twice. Every rule is judged by this
+    energy, ``F = 0.5 sum_l |z_l - phi(z_{l-1}) W_l - b_l|^2``.
+
+    :param problem: The circuit and what is clamped
+    :param potentials: The hidden layers
+    """
+
+    def __init__(self, problem: Problem, potentials: Potentials) -> None:
+        self.problem = problem
+        self.potentials = list(potentials)
+        self.predictions = [problem.predict(layer, potentials) for layer in range(len(problem.weights))]
+
+    def error(self, layer: int) -> th.Tensor:
+        """A layer's mismatch with its prediction."""
+        if layer == len(self.potentials):
+            return (self.problem.y - self.predictions[layer]) * self.problem.clamped
+        return self.potentials[layer] - self.predictions[layer]
+
+    def slope(self, layer: int) -> th.Tensor:
+        """``phi'(z)``"""
+        return (self.potentials[layer] > 0).to(self.potentials[layer].dtype)
+
+    def energy(self, layers: Iterable[int] | None = None) -> th.Tensor:
+        """``F`` of each sample, ``(batch,)``, or the terms of some layers."""
+        errors = [self.error(layer) for layer in layers or range(len(self.predictions))]
         return 0.5 * th.stack([error.square().sum(1) for error in errors]).sum(0)
 
-    def local_energy(self, layer: int, potentials: Potentials) -> th.Tensor:
-        """The terms of ``F`` that depend on a hidden layer."""
-        own, next_one = self.error(layer, potentials), self.error(layer + 1, potentials)
-        return 0.5 * (own.square().sum(1) + next_one.square().sum(1))
+    def drive(self, layer: int) -> th.Tensor:
+        """The pressure on a hidden layer, ``phi'(z) * (e_next E) - e``."""
+        returning = self.error(layer + 1) @ self.problem.feedbacks[layer + 1]
+        return returning * self.slope(layer) - self.error(layer)
 
-    def drive(self, layer: int, potentials: Potentials) -> th.Tensor:
-        """``phi'(z) * (e_next E) - e`` of a hidden layer."""
-        returning = self.error(layer + 1, potentials) @ self.feedbacks[layer + 1]
-        return returning * (potentials[layer] > 0) - self.error(layer, potentials)
+    def move(self, layer: int, change: th.Tensor) -> None:
+        """Move a layer in the samples whose energy does not rise by it."""
+        moved = copy(self)
+        moved.potentials, moved.predictions = list(self.potentials), list(self.predictions)
+        moved.potentials[layer] = self.potentials[layer] + change
+        moved.predictions[layer + 1] = self.problem.predict(layer + 1, moved.potentials)
+        terms = (layer, layer + 1)
+        falls = (moved.energy(terms) <= self.energy(terms)).unsqueeze(1)
+        for new, old, index in (
+            (moved.potentials, self.potentials, layer),
+            (moved.predictions, self.predictions, layer + 1),
+        ):
+            old[index] = th.where(falls, new[index], old[index])
 
 
 # --- rules that the circuit does not offer -------------------------------------------------------
 
 
-def guarded(problem: Problem, layer: int, potentials: Potentials, change: th.Tensor) -> None:
-    """Move a layer in the samples whose energy does not rise by it."""
-    moved = list(potentials)
-    moved[layer] = potentials[layer] + change
-    falls = problem.local_energy(layer, moved) <= problem.local_energy(layer, potentials)
-    potentials[layer] = th.where(falls.unsqueeze(1), moved[layer], potentials[layer])
-
-
 def own_step(problem: Problem) -> Iterator[Potentials]:
     """Inward; each neuron's step is over 1 + the sum of its squared outgoing weights."""
-    potentials = problem.project()
+    state = State(problem, problem.project())
     while True:
-        for layer in reversed(range(len(potentials))):
-            change = problem.own_bounds[layer + 1] * problem.drive(layer, potentials)
-            guarded(problem, layer, potentials, change)
-        yield list(potentials)
+        for layer in reversed(range(len(state.potentials))):
+            state.move(layer, problem.own_bounds[layer + 1] * state.drive(layer))
+        yield list(state.potentials)
 
 
 def last_solved(problem: Problem) -> Iterator[Potentials]:
     """
     Inward; the last hidden layer is solved for on the tangent of ``phi``, others by line search.
-    With ``A = phi' W`` of the clamped outputs, ``z = zbar + A (1 + A.T A)^-1 r``, a system only as
-    wide as the output. Uses ``W``, whatever the feedback.
+    With ``A = phi' W`` of the clamped outputs, ``z = zbar + (1 + A.T A)^-1 r`` along ``A``, a system
+    only as wide as the output. Uses ``W``, whatever the feedback.
     """
-    potentials = problem.project()
-    last = len(potentials) - 1
-    identity = th.eye(len(problem.weights[-1]))
+    state = State(problem, problem.project())
+    last = len(state.potentials) - 1
+    identity = th.eye(len(problem.weights[-1]), dtype=problem.x.dtype)
     while True:
-        slope = (potentials[last] > 0).to(potentials[last].dtype)
-        from_prediction = problem.error(last, potentials)
-        gated = problem.weights[-1] * slope.unsqueeze(1) * problem.clamped.unsqueeze(2)
-        right = problem.error(last + 1, potentials) + (gated @ from_prediction.unsqueeze(2)).squeeze(2)
+        own = state.error(last)
+        gated = problem.weights[-1] * state.slope(last).unsqueeze(1) * problem.clamped.unsqueeze(2)
+        right = state.error(last + 1) + (gated @ own.unsqueeze(2)).squeeze(2)
         solved = th.linalg.solve(identity + gated @ gated.transpose(1, 2), right)
-        goal = (solved.unsqueeze(1) @ gated).squeeze(1)
-        guarded(problem, last, potentials, goal - from_prediction)
+        state.move(last, (solved.unsqueeze(1) @ gated).squeeze(1) - own)
         for layer in reversed(range(last)):
-            change = problem.drive(layer, potentials)
-            effect = (change * (potentials[layer] > 0)) @ problem.weights[layer + 1].T
-            fall = (effect * problem.error(layer + 1, potentials)).sum(1)
-            fall -= (change * problem.error(layer, potentials)).sum(1)
+            change = state.drive(layer)
+            effect = (change * state.slope(layer)) @ problem.weights[layer + 1].T
+            fall = (effect * state.error(layer + 1)).sum(1) - (change * state.error(layer)).sum(1)
             curvature = change.square().sum(1) + effect.square().sum(1)
             gain = (fall / curvature.clamp(min=1e-30)).clamp(min=0)
-            guarded(problem, layer, potentials, gain.unsqueeze(1) * change)
-        yield list(potentials)
+            state.move(layer, gain.unsqueeze(1) * change)
+        yield list(state.potentials)
 
 
 def momentum(problem: Problem) -> Iterator[Potentials]:
@@ -234,8 +252,8 @@ def momentum(problem: Problem) -> Iterator[Potentials]:
     potentials = problem.project()
     velocities = [th.zeros_like(z) for z in potentials]
     while True:
-        ahead = [z + 0.9 * v for z, v in zip(potentials, velocities, strict=True)]
-        drives = [problem.drive(layer, ahead) for layer in range(len(ahead))]
+        ahead = State(problem, [z + 0.9 * v for z, v in zip(potentials, velocities, strict=True)])
+        drives = [ahead.drive(layer) for layer in range(len(potentials))]
         along = th.stack([(d * v).sum(1) for d, v in zip(drives, velocities, strict=True)]).sum(0)
         keep = 0.9 * (along >= 0).to(along.dtype).unsqueeze(1)
         velocities = [keep * v + problem.bound * drive for v, drive in zip(velocities, drives, strict=True)]
@@ -262,15 +280,27 @@ def make_settler(rule: str, problem: Problem, steps: int) -> Callable[[], Potent
     if callable(definition):
         reference = definition
         return lambda: next(islice(reference(problem), steps - 1, None))
-    circuit = NGCCircuit(
-        SIZES, feedback=problem.circuit.settings.feedback, inference_steps=steps, **definition
-    )
+    settings = {**BASE, **definition, "inference_steps": steps}
+    circuit = NGCCircuit(SIZES, feedback=problem.circuit.settings.feedback, **settings)
     circuit.load_state_dict(problem.circuit.state_dict())
     clamped = None if bool(problem.clamped.all()) else problem.clamped
     return lambda: circuit.settle(problem.x, problem.y, clamped).potentials[:-1]
 
 
 # --- measuring -----------------------------------------------------------------------------------
+
+
+def setup() -> dict[str, Any]:
+    """:return: What all cells depend on; results of another setup are measured again"""
+    return {
+        "sizes": SIZES,
+        "batch_size": BATCH_SIZE,
+        "steps": list(STEPS),
+        "training_steps": TRAINING_STEPS,
+        "minimum_steps": MINIMUM_STEPS,
+        "base": make_settings(**BASE).as_dict(),
+        "rules": {name: rule if isinstance(rule, dict) else rule.__name__ for name, rule in RULES.items()},
+    }
 
 
 def run_cell(condition: Condition, seed: int) -> dict[str, Any]:
@@ -299,14 +329,14 @@ def run_cell(condition: Condition, seed: int) -> dict[str, Any]:
     warm.settle(x, y)
     circuit.load_state_dict(warm.state_dict())
 
-    start = in_double.energy(in_double.project())
+    start = State(in_double, in_double.project()).energy()
     tied = Problem(in_double.circuit, in_double.x, in_double.y, in_double.clamped)
     tied.feedbacks = tied.weights  # the minimum does not depend on E
-    lowest = tied.energy(next(islice(momentum(tied), MINIMUM_STEPS - 1, None)))
+    lowest = State(tied, next(islice(momentum(tied), MINIMUM_STEPS - 1, None))).energy()
     energies: dict[str, list[th.Tensor]] = {}
     costs = {}
     for rule in RULES:
-        energies[rule] = [in_double.energy(_settle(rule, problem, steps)) for steps in STEPS]
+        energies[rule] = [State(in_double, _settle(rule, problem, steps)).energy() for steps in STEPS]
         for energy in energies[rule]:
             lowest = th.minimum(lowest, th.nan_to_num(energy, nan=th.inf))
         costs[rule] = _cost(rule, problem)
@@ -323,7 +353,7 @@ def run_cell(condition: Condition, seed: int) -> dict[str, Any]:
         "seed": seed,
         "removable": float(((start - lowest) / start).mean()),
         "alignment": alignment,
-        "steps": list(STEPS),
+        "setup": setup(),
         "rules": rules,
         "provenance": provenance(),
     }
@@ -349,9 +379,9 @@ def _cost(rule: str, problem: Problem) -> dict[str, float | None]:
         products.append(counter.get_total_flops() / (2 * BATCH_SIZE * SIZES[1] * SIZES[2]))
         durations = []
         for _ in range(REPEATS):
-            started = time.perf_counter()
+            started = time.process_time()
             settle()
-            durations.append(1000 * (time.perf_counter() - started))
+            durations.append(1000 * (time.process_time() - started))
         times.append(min(durations))  # what else the machine does only ever adds
     return {"milliseconds": (times[1] - times[0]) / 5, "products": (products[1] - products[0]) / 5}
 
@@ -456,14 +486,10 @@ def main(arguments: list[str]) -> int:
     cells: Cells = {}
     for condition, seed in product(CONDITIONS, options.seeds):
         path = options.output / f"{condition.name}--{seed}.json"
-        if not path.exists():
+        if not path.exists() or read_json(path)["setup"] != setup():
             write_json(path, run_cell(condition, seed))
             print(f"{path.name}: done", flush=True)
         cells[condition, seed] = read_json(path)
-        if cells[condition, seed]["steps"] != list(STEPS) or list(cells[condition, seed]["rules"]) != list(
-            RULES
-        ):
-            raise BenchmarkError(f"{path}: measured with other steps or rules, move it away")
     table = report(cells)
     (options.output / "README.md").write_text(table, encoding="utf-8")
     with style.context(["default", figures.STYLE]):
