@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sb3_angc.circuit import PRESETS, CircuitSettings, NGCCircuit
+from sb3_angc.circuit import PRESETS, Activation, CircuitSettings, NGCCircuit
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -80,5 +80,8 @@ def test_bad_layer_sizes(sizes: list[Any]) -> None:
         NGCCircuit(sizes)
 
 
-def test_settings_are_plain_values() -> None:
+def test_settings_as_a_dictionary_make_the_same_settings() -> None:
+    own = Activation("sine", math.sin, math.cos)  # type: ignore[arg-type]
+    for settings in (*PRESETS.values(), CircuitSettings(leak=0.5, activation=own)):
+        assert CircuitSettings(**settings.as_dict()) == settings
     assert CircuitSettings(leak=0.5).as_dict()["leak"] == 0.5
