@@ -144,9 +144,9 @@ class Problem:
 
     def double(self) -> Problem:
         """The same in float64."""
-        circuit = NGCCircuit(SIZES, feedback=self.circuit.settings.feedback)
+        circuit = NGCCircuit(SIZES, feedback=self.circuit.settings.feedback).double()
         circuit.load_state_dict(self.circuit.state_dict())
-        return Problem(circuit.double(), self.x.double(), self.y.double(), self.clamped.double())
+        return Problem(circuit, self.x.double(), self.y.double(), self.clamped.double())
 
     def predict(self, layer: int, potentials: Potentials) -> th.Tensor:
         """What a layer is predicted to be, by the layer before it or the input."""
@@ -210,6 +210,9 @@ class State:
             old[index] = th.where(falls, new[index], old[index])
 
 
+Rule = Callable[[Problem], Iterator[Potentials]]
+
+
 # --- rules that the circuit does not offer -------------------------------------------------------
 
 
@@ -262,7 +265,7 @@ def momentum(problem: Problem) -> Iterator[Potentials]:
 
 
 # Settings of the circuit, or a rule of this module.
-RULES: dict[str, dict[str, Any] | Callable[[Problem], Iterator[Potentials]]] = {
+RULES: dict[str, dict[str, Any] | Rule] = {
     "sweep, line search (default)": {"order": "sweep", "step_rule": "line_search"},
     "inward, line search": {"order": "inward", "step_rule": "line_search"},
     "inward, last layer solved": last_solved,
@@ -281,7 +284,7 @@ def make_settler(rule: str, problem: Problem, steps: int) -> Callable[[], Potent
         reference = definition
         return lambda: next(islice(reference(problem), steps - 1, None))
     settings = {**BASE, **definition, "inference_steps": steps}
-    circuit = NGCCircuit(SIZES, feedback=problem.circuit.settings.feedback, **settings)
+    circuit = NGCCircuit(SIZES, feedback=problem.circuit.settings.feedback, **settings).to(problem.x.dtype)
     circuit.load_state_dict(problem.circuit.state_dict())
     clamped = None if bool(problem.clamped.all()) else problem.clamped
     return lambda: circuit.settle(problem.x, problem.y, clamped).potentials[:-1]
