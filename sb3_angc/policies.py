@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
-from sb3_angc.epistemic import EpistemicReward
+from sb3_angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.normalization import RunningNormalization
 
 # DQN's `activation_fn` takes module classes; the same classes are understood here.
@@ -56,6 +56,8 @@ class ANGCPolicy(BasePolicy):
         ``sb3_angc.circuit.CircuitSettings``
     :param normalize_features: Whether the circuits see features scaled to mean 0 and standard
         deviation 1 over the replayed batches
+    :param epistemic_scale: What the generator's surprise is divided by, ``"maximum"`` or ``"mean"``,
+        see :class:`~sb3_angc.epistemic.EpistemicReward`
     :raises ValueError: If an argument is not allowed
     """
 
@@ -80,6 +82,7 @@ class ANGCPolicy(BasePolicy):
         circuit: str = "settled",
         circuit_kwargs: dict[str, Any] | None = None,
         normalize_features: bool = True,
+        epistemic_scale: EpistemicScale = "maximum",
     ) -> None:
         super().__init__(
             observation_space,
@@ -97,6 +100,7 @@ class ANGCPolicy(BasePolicy):
         self.circuit = circuit
         self.circuit_kwargs = circuit_kwargs or {}
         self.normalize_features = normalize_features
+        self.epistemic_scale = epistemic_scale
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -125,7 +129,7 @@ class ANGCPolicy(BasePolicy):
         self.generator = self._make_circuit(
             [features_dim + n_actions, *generator_arch, features_dim], "generator"
         )
-        self.epistemic_reward = EpistemicReward()
+        self.epistemic_reward = EpistemicReward(self.epistemic_scale)
         self.optimizer = self._make_optimizer(self.controller, lr_schedule(1))
         self.generator_optimizer = self._make_optimizer(self.generator, lr_schedule(1))
 
@@ -227,6 +231,7 @@ class ANGCPolicy(BasePolicy):
             circuit=self.circuit,
             circuit_kwargs=self.circuit_kwargs,
             normalize_features=self.normalize_features,
+            epistemic_scale=self.epistemic_scale,
         )
         return data
 

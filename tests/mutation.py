@@ -82,7 +82,7 @@ MUTANTS = [
     Mutant("circuit/circuit.py", "self.settings.weight_norm / th.linalg", "2 * self.settings.weight_norm / th.linalg"),
     Mutant("circuit/diagnostics.py", "-gradient)", "gradient)"),
     # the algorithm
-    Mutant("epistemic.py", "th.maximum(self.maximum", "th.minimum(self.maximum"),
+    Mutant("epistemic.py", "th.maximum(self.divisor", "th.minimum(self.divisor"),
     Mutant("buffers.py", "        np.random.set_state(random_state)", "        pass"),
     Mutant("angc.py", "(1 - samples.dones) * discounts", "discounts"),
     Mutant("angc.py", "if self.double_q else next_values", "if not self.double_q else next_values"),
