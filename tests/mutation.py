@@ -86,7 +86,7 @@ MUTANTS = [
     Mutant("buffers.py", "        np.random.set_state(random_state)", "        pass"),
     Mutant("angc.py", "(1 - samples.dones) * discounts", "discounts"),
     Mutant("angc.py", "if self.double_q else next_values", "if not self.double_q else next_values"),
-    Mutant("angc.py", "rewards += self.alpha_epistemic *", "rewards -= self.alpha_epistemic *"),
+    Mutant("angc.py", "rewards += epistemic_weight *", "rewards -= epistemic_weight *"),
     Mutant("angc.py", "draws < self.exploration_rate", "draws[:1] < self.exploration_rate"),
     Mutant("policies.py", "th._foreach_lerp_(target, source, tau)", "th._foreach_lerp_(target, source, 1 - tau)"),
     Mutant("normalization.py", "(1 - share) * difference.square()", "difference.square()"),

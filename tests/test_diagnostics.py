@@ -62,7 +62,7 @@ def test_figures_by_hand() -> None:
     The two sweeps worked in test_settling: z1 = (-1, 4), E2 = (5, -7), e2 = 9 at the start; at the end
     e1 = (0, -3.6), e2 = 1.8, phi(z1) = (0, 0.4), and q1 = (0, -12.6), so that p1 = (0, -9) of 63 is left.
     """
-    circuit = NGCCircuit([2, 2, 1], bias=False).double()
+    circuit = NGCCircuit([2, 2, 1], bias=False, inference_steps=2, output_precision=1.0).double()
     first, second = circuit.bundles
     first.weight.copy_(th.tensor([[1.0, -1.0], [2.0, 1.0]]))
     second.weight.copy_(th.tensor([[3.0, -2.0]]))
