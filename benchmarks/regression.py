@@ -20,6 +20,7 @@ import numpy as np
 import torch as th
 from torch import nn
 
+from benchmarks import pages
 from benchmarks.results import read_json, write_json
 from sb3_angc.circuit import PRESETS, NGCCircuit, diagnose
 from sb3_angc.circuit.settings import make_settings
@@ -182,7 +183,9 @@ def main(arguments: list[str]) -> int:
             print(f"{path.name}: test error {result['test_error']:.4f}", flush=True)
         cells[dataset, learner, seed] = read_json(path)
     table = report(cells, options.seeds)
-    (options.output / "README.md").write_text(table)
+    (options.output / "README.md").write_text(table, encoding="utf-8")
+    if options.output == FOLDER:
+        pages.fill(pages.DOCS / "circuit.md", {"regression": table})
     print(table)
     return 0
 

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import figures
+from benchmarks import figures, pages
 from benchmarks.provenance import provenance
 from benchmarks.results import read_json, write_json
 from sb3_angc.circuit import NGCCircuit, diagnose
@@ -495,6 +495,8 @@ def main(arguments: list[str]) -> int:
         cells[condition, seed] = read_json(path)
     table = report(cells)
     (options.output / "README.md").write_text(table, encoding="utf-8")
+    if options.output == FOLDER:
+        pages.fill(pages.DOCS / "circuit.md", {"settling": table})
     with style.context(["default", figures.STYLE]):
         figures.save(draw(cells), options.output / "settling")
     print(table)
