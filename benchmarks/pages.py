@@ -1,6 +1,5 @@
 """Pages of the documentation that show what a command has measured."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,8 +22,9 @@ def fill(page: Path, sections: Mapping[str, str]) -> None:
     text = page.read_text(encoding="utf-8")
     for name, section in sections.items():
         begin, end = BEGIN.format(name), END.format(name)
-        place = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if not place.search(text):
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
             raise BenchmarkError(f"{page}: has no lines '{begin}' and '{end}' to write between")
-        text = place.sub(lambda _, whole=f"{begin}\n{section.strip()}\n{end}": whole, text)  # type: ignore[misc]
+        text = f"{before}{begin}\n{section.strip()}\n{end}{after}"
     page.write_text(text, encoding="utf-8")
