@@ -2,14 +2,14 @@
 Regression without reinforcement learning: the circuits' presets beside backpropagation.
 
 Every learner has the same layer sizes, optimizer, batches and number of steps; only the way its
-updates come about differs, and the decay that aligns learned feedback. That decay regularises as
-well, so backpropagation is shown both without it and with it. ``python -m benchmarks regression``
-runs what is missing and prints the table; raw results are kept one file for each cell.
+updates come about differs. Learned feedback is aligned by a mirror phase, or by a decay, which
+regularises as well: backpropagation is therefore shown without that decay and with it.
+``python -m benchmarks regression`` runs what is missing and prints the table; raw results are kept one
+file for each cell.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from itertools import product
@@ -21,8 +21,9 @@ import torch as th
 from torch import nn
 
 from benchmarks import pages
+from benchmarks.errors import Parser
 from benchmarks.results import read_json, write_json
-from sb3_angc.circuit import PRESETS, NGCCircuit, diagnose
+from sb3_angc.circuit import NGCCircuit, diagnose
 from sb3_angc.circuit.settings import make_settings
 
 STEPS = 2000
@@ -64,11 +65,14 @@ def teacher(seed: int) -> Split:
 
 DATASETS: dict[str, Callable[[int], Split]] = {"digits": digits, "friedman": friedman, "teacher": teacher}
 DECAYED = "backprop, same decay"
+# Feedback aligned by a decay during learning, in place of a mirror phase before it.
+DECAY = {"preset": "settled", "mirror_patterns": 0, "alignment_decay": 3.0, "alignment_time": 0.5}
 # The settings of each circuit; None stands for backpropagation.
 LEARNERS: dict[str, dict[str, Any] | None] = {
     "backprop": None,
     DECAYED: None,
     "settled": {"preset": "settled"},
+    "settled, decay": DECAY,
     "settled, tied": {"preset": "settled", "feedback": "tied"},
     "released": {"preset": "released"},
     "paper": {"preset": "paper"},
@@ -89,7 +93,8 @@ def setup(learner: str) -> dict[str, Any]:
 
 
 def _decay_settings() -> list[float]:
-    return [PRESETS["settled"].alignment_decay, PRESETS["settled"].alignment_time]
+    settings = make_settings(**DECAY)
+    return [settings.alignment_decay, settings.alignment_time]
 
 
 def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
@@ -146,7 +151,7 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
 
 class AlignmentDecay:
     """
-    The decay of preset ``settled``, on the weights that it reaches there: all matrices but the first.
+    The decay of the learner "settled, decay", on the weights that it reaches: all matrices but the first.
 
     :param network: Linear layers with activations between them
     """
@@ -168,7 +173,7 @@ class AlignmentDecay:
 
 def main(arguments: list[str]) -> int:
     """Run the missing cells and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks regression", description=__doc__)
+    parser = Parser(prog="python -m benchmarks regression", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the raw results")
     options = parser.parse_args(arguments)

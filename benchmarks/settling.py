@@ -8,7 +8,6 @@ as plain reference code: their times are those of plain code.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
@@ -25,6 +24,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import figures, pages
+from benchmarks.errors import Parser
 from benchmarks.provenance import provenance
 from benchmarks.results import read_json, write_json
 from sb3_angc.circuit import NGCCircuit, diagnose
@@ -481,7 +481,7 @@ def draw(cells: Cells) -> Figure:
 
 def main(arguments: list[str]) -> int:
     """Run the missing cells, print the table and draw the figure."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks settling", description=__doc__)
+    parser = Parser(prog="python -m benchmarks settling", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of results, table and figure")
     options = parser.parse_args(arguments)

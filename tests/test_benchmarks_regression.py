@@ -12,9 +12,9 @@ from benchmarks import regression
 from sb3_angc.circuit import NGCCircuit
 
 
-def test_decay_is_the_one_of_the_settled_preset() -> None:
+def test_decay_is_the_one_of_the_circuit() -> None:
     """A circuit stepped without updates only decays: its weights and the network's stay equal."""
-    circuit = NGCCircuit([3, 8, 6, 2])
+    circuit = NGCCircuit([3, 8, 6, 2], **regression.DECAY)
     network = regression._twin(circuit)
     decay = regression.AlignmentDecay(network)
     optimizer = th.optim.SGD(circuit.parameters(), lr=0.1)
