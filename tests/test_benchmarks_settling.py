@@ -64,7 +64,8 @@ def test_minimum_is_below_what_every_rule_reaches(rule: str) -> None:
     start = State(problem, problem.project()).energy()
     lowest = State(problem, next(islice(settling.momentum(problem), 800, None))).energy()
     reached = State(problem, settling.make_settler(rule, problem, 300)()).energy()
-    assert lowest.mean() <= reached.mean()
+    # relu has kinks, where a rule can come to rest a little lower than another
+    assert (reached - lowest).mean() > -1e-3 * (start - lowest).mean()
     assert (reached - lowest).mean() < 0.05 * (start - lowest).mean()
 
 

@@ -95,7 +95,8 @@ def test_settings_as_a_dictionary_make_the_same_settings() -> None:
 def test_table_in_the_docs_has_every_setting_and_its_default() -> None:
     page = (Path(__file__).parent.parent / "docs" / "settings.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line[:1] == "|"]
-    documented = {cells[2].strip("`"): cells[3].strip("`") for cells in rows if len(cells) == 6}
+    table = [cells for cells in rows if len(cells) == 6 and "`" in cells[2]]
+    documented = {cells[2].split("`")[1]: cells[3].strip("`") for cells in table}
     for field in fields(CircuitSettings):
         assert field.name in documented
         value = field.default
