@@ -275,6 +275,11 @@ class ANGC(ResumableAlgorithm):
         check_finite("first observation", self._last_original_obs)
         return prepared
 
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        super()._update_current_progress_remaining(num_timesteps, total_timesteps)
+        # The last rollout may go on past the end, where a linear schedule would go below 0.
+        self._current_progress_remaining = max(self._current_progress_remaining, 0.0)
+
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
         rate = self.lr_schedule(self._current_progress_remaining)
         check_weight(f"learning_rate at progress {self._current_progress_remaining:.3f}", rate)
