@@ -23,6 +23,10 @@ def test_a_page_is_filled_between_its_lines(tmp_path: Path) -> None:
 )
 def test_docs_show_the_committed_tables(name: str, folder: Path, tmp_path: Path) -> None:
     page = pages.DOCS / "circuit.md"
+    if not (folder / "README.md").exists():
+        text = page.read_text(encoding="utf-8")
+        assert f"<!-- measured: {name} -->\nNot measured yet" in text  # and no figures of unknown origin
+        return
     copy = tmp_path / "circuit.md"
     copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
     pages.fill(copy, {name: (folder / "README.md").read_text(encoding="utf-8")})
