@@ -25,7 +25,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from sb3_angc.buffers import FollowingNStepReplayBuffer
 from sb3_angc.checks import check_finite, check_fraction, check_positive_integer, check_weight
 from sb3_angc.circuit import CircuitDiagnostics, diagnose
-from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
+from sb3_angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy, policy_for
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 
@@ -70,7 +70,7 @@ class ANGC(OffPolicyAlgorithm):
     come first and alone, ``ANGC("CartPole-v1")``: the policy class is then chosen from its
     observation space.
 
-    :param policy: The policy model to use (MlpPolicy, MultiInputPolicy), or the environment
+    :param policy: The policy model to use (MlpPolicy, CnnPolicy, MultiInputPolicy), or the environment
     :param env: The environment to learn from (if registered in Gym, can be str)
     :param learning_rate: The learning rate of both circuits, it can be a function
         of the current progress remaining (from 1 to 0)
@@ -121,6 +121,7 @@ class ANGC(OffPolicyAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
     # Linear schedule will be defined in `_setup_model()`
@@ -228,8 +229,7 @@ class ANGC(OffPolicyAlgorithm):
                 f"env={env!r} is not a registered environment: did you mean {close[0]!r}?"
             ) from error
         if policy == "" and env is not None:
-            has_parts = isinstance(env.observation_space, spaces.Dict)
-            policy = "MultiInputPolicy" if has_parts else "MlpPolicy"
+            policy = policy_for(env.observation_space)
         return policy, env  # type: ignore[return-value]
 
     def _setup_model(self) -> None:
@@ -370,7 +370,7 @@ class ANGC(OffPolicyAlgorithm):
         """
         generator = self.policy.generator
         seen_and_done = self.policy.generator_input(batch.features, batch.actions)
-        state = generator.settle(seen_and_done, batch.following_features)
+        state = generator.settle(seen_and_done, self.policy.generator_features(batch.following_features))
         generator.step(generator.local_updates(state), self.policy.generator_optimizer, self.max_grad_norm)
         return self.policy.epistemic_reward(state.total_discrepancy)  # type: ignore[no-any-return]
 
@@ -425,7 +425,10 @@ class ANGC(OffPolicyAlgorithm):
         return {
             "controller": diagnose(policy.controller, batch.features, values, clamped, with_gradient),
             "generator": diagnose(
-                policy.generator, generator_input, batch.following_features, None, with_gradient
+                policy.generator,
+                generator_input,
+                policy.generator_features(batch.following_features),
+                with_gradient=with_gradient,
             ),
         }
 
