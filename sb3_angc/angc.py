@@ -29,7 +29,7 @@ from sb3_angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 
-DEFAULT_N_STEPS = 3
+DEFAULT_N_STEPS = 5
 # To 0 at the end of training: the last policy, not a lucky one on the way, is what remains.
 DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
 # Batches are sampled together up to so many numbers in all observations.
@@ -90,7 +90,7 @@ class ANGC(OffPolicyAlgorithm):
     :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
         at a cost of more complexity.
     :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the
-        controller. ``None`` is 3 where SB3 supports it, and 1 for Dict observations and where
+        controller. ``None`` is 5 where SB3 supports it, and 1 for Dict observations and where
         ``replay_buffer_class`` is given.
     :param target_update_interval: update the target controller every ``target_update_interval``
         environment steps.
@@ -112,6 +112,8 @@ class ANGC(OffPolicyAlgorithm):
     :param alpha_instrumental: Weight of the environment's reward in what is learned from, at least 0
     :param alpha_epistemic: Weight of the epistemic reward, at least 0. With 0 the generator is not used
         and does not learn.
+    :param epistemic_fraction: fraction of entire training period over which the weight of the epistemic
+        reward falls from ``alpha_epistemic`` to 0. ``None`` leaves it as it is.
     :param double_q: Whether the controller chooses the next action that the target controller values
         (double Q-learning, https://arxiv.org/abs/1509.06461), instead of the target controller alone
     :param clamp_all_actions: Whether the values of the actions not taken are clamped at their present
@@ -126,6 +128,7 @@ class ANGC(OffPolicyAlgorithm):
     }
     # Linear schedule will be defined in `_setup_model()`
     exploration_schedule: Schedule
+    epistemic_schedule: Schedule
     policy: ANGCPolicy
 
     def __init__(
@@ -158,6 +161,7 @@ class ANGC(OffPolicyAlgorithm):
         _init_setup_model: bool = True,
         alpha_instrumental: float = 1.0,
         alpha_epistemic: float = 0.1,
+        epistemic_fraction: float | None = None,
         double_q: bool = True,
         clamp_all_actions: bool = False,
     ) -> None:
@@ -204,6 +208,7 @@ class ANGC(OffPolicyAlgorithm):
         self.exploration_rate = 0.0
         self.alpha_instrumental = alpha_instrumental
         self.alpha_epistemic = alpha_epistemic
+        self.epistemic_fraction = epistemic_fraction
         self.double_q = double_q
         self.clamp_all_actions = clamp_all_actions
 
@@ -248,6 +253,11 @@ class ANGC(OffPolicyAlgorithm):
             self.exploration_final_eps,
             self.exploration_fraction,
         )
+        self.epistemic_schedule = LinearSchedule(
+            self.alpha_epistemic,
+            self.alpha_epistemic if self.epistemic_fraction is None else 0.0,
+            self.epistemic_fraction or 1.0,
+        )
 
     def _check_arguments(self) -> None:
         """
@@ -270,6 +280,8 @@ class ANGC(OffPolicyAlgorithm):
             "exploration_final_eps",
         ):
             check_fraction(name, getattr(self, name))
+        if self.epistemic_fraction is not None:
+            check_fraction("epistemic_fraction", self.epistemic_fraction)
         for name in ("alpha_instrumental", "alpha_epistemic", "learning_starts"):
             check_weight(name, getattr(self, name))
         if not callable(self.learning_rate):
@@ -318,13 +330,14 @@ class ANGC(OffPolicyAlgorithm):
         # Update learning rate according to schedule
         self._update_learning_rate([policy.optimizer, policy.generator_optimizer])
 
+        epistemic_weight = self.epistemic_schedule(self._current_progress_remaining)
         losses, epistemic_rewards = [], []
         for batch in self._batches(gradient_steps, batch_size):
             rewards = self.alpha_instrumental * batch.rewards
             if self.alpha_epistemic > 0:
                 epistemic_reward = self._train_generator(batch)
                 epistemic_rewards.append(epistemic_reward.mean())
-                rewards += self.alpha_epistemic * epistemic_reward
+                rewards += epistemic_weight * epistemic_reward
             losses.append(self._train_controller(batch, self._target_values(batch, rewards)))
 
         # Increase update counter
@@ -388,7 +401,7 @@ class ANGC(OffPolicyAlgorithm):
         """
         Let the controller settle between observation and target value, and learn.
 
-        :return: Energy before settling, half the mean squared TD error
+        :return: Energy before settling: half the mean squared TD error, times the output's precision
         """
         controller = self.policy.controller
         values, clamped = self._clamped_values(batch, targets)

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch as th
 from torch import nn
+
+EpistemicScale = Literal["maximum", "mean"]
+
+# How fast the running mean follows the surprise of new batches, and what a reward is cut off at.
+MEAN_RATE = 0.01
+LARGEST_REWARD = 5.0
 
 
 class EpistemicReward(nn.Module):
     """
-    Total discrepancy of the generator, divided by the largest one seen so far.
+    Total discrepancy of the generator, divided by what is usual.
 
-    Paper: https://arxiv.org/abs/2107.07046, equation of ``r_ep``. The running maximum is a
-    buffer, so that it is saved and loaded with the policy.
+    - ``scale="maximum"``, as in the paper (https://arxiv.org/abs/2107.07046, equation of ``r_ep``):
+      by the largest discrepancy seen so far. The first, untrained errors set it for good: the reward
+      falls with the generator's errors, within some thousand updates to a thousandth.
+    - ``scale="mean"``: by the running mean over batches, cut off at 5. The reward stays at 1 on the
+      average, and tells which transitions are new compared with the rest.
+
+    The scale is a buffer, so that it is saved and loaded with the policy.
+
+    :param scale: ``"maximum"`` or ``"mean"``
+    :raises ValueError: If the scale is unknown
     """
 
-    maximum: th.Tensor
+    divisor: th.Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, scale: EpistemicScale = "maximum") -> None:
         super().__init__()
-        self.register_buffer("maximum", th.zeros(()))
+        if scale not in get_args(EpistemicScale):
+            raise ValueError(
+                f"epistemic_scale={scale!r} is unknown: choose one of {', '.join(get_args(EpistemicScale))}"
+            )
+        self.scale = scale
+        self.register_buffer("divisor", th.zeros(()))
 
     def forward(self, discrepancy: th.Tensor) -> th.Tensor:
         """
         :param discrepancy: Total discrepancy of each transition, at least 0, ``(batch,)``
-        :return: Epistemic reward of each transition, between 0 and 1, ``(batch, 1)``
+        :return: Epistemic reward of each transition, at least 0, ``(batch, 1)``
         """
-        self.maximum = th.maximum(self.maximum, discrepancy.max())
-        return (discrepancy / self.maximum.clamp(min=th.finfo(discrepancy.dtype).tiny)).unsqueeze(1)
+        if self.scale == "maximum":
+            self.divisor = th.maximum(self.divisor, discrepancy.max())
+        else:
+            mean = discrepancy.mean()
+            self.divisor = th.where(self.divisor > 0, self.divisor.lerp(mean, MEAN_RATE), mean)
+        reward = discrepancy / self.divisor.clamp(min=th.finfo(discrepancy.dtype).tiny)
+        return reward.clamp_(max=LARGEST_REWARD).unsqueeze(1)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
-from sb3_angc.epistemic import EpistemicReward
+from sb3_angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.images import (
     ImageExtractor,
     PartsExtractor,
@@ -74,6 +74,8 @@ class ANGCPolicy(BasePolicy):
     :param normalize_features: Whether the circuits see features scaled to mean 0 and standard
         deviation 1 over the replayed batches. Pixels are never scaled so: divided by 255 they are of
         one scale already, and a scale of their own for each would magnify those that hardly change.
+    :param epistemic_scale: What the generator's surprise is divided by, ``"maximum"`` or ``"mean"``,
+        see :class:`~sb3_angc.epistemic.EpistemicReward`
     :param cnn_arch: Convolutions of the controller for each image,
         ``(channels, kernel_size[, stride[, padding]])`` each. ``None`` chooses by the image's size: the
         three of SB3's ``NatureCNN`` from 36 x 36 on, ``[(16, 3, 2), (32, 3, 2)]`` from 13 x 13 on,
@@ -102,6 +104,7 @@ class ANGCPolicy(BasePolicy):
         circuit: str = "settled",
         circuit_kwargs: dict[str, Any] | None = None,
         normalize_features: bool = True,
+        epistemic_scale: EpistemicScale = "maximum",
         cnn_arch: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(
@@ -120,6 +123,7 @@ class ANGCPolicy(BasePolicy):
         self.circuit = circuit
         self.circuit_kwargs = circuit_kwargs or {}
         self.normalize_features = normalize_features
+        self.epistemic_scale = epistemic_scale
         self.cnn_arch = cnn_arch
         self._build(lr_schedule)
 
@@ -162,7 +166,7 @@ class ANGCPolicy(BasePolicy):
         self.generator = self._make_circuit(
             [n_seen + n_actions, *self._hidden_sizes("generator"), n_seen], "generator"
         )
-        self.epistemic_reward = EpistemicReward()
+        self.epistemic_reward = EpistemicReward(self.epistemic_scale)
         self.optimizer = self._make_optimizer(self.controller, lr_schedule(1))
         self.generator_optimizer = self._make_optimizer(self.generator, lr_schedule(1))
 
@@ -281,6 +285,7 @@ class ANGCPolicy(BasePolicy):
             circuit=self.circuit,
             circuit_kwargs=self.circuit_kwargs,
             normalize_features=self.normalize_features,
+            epistemic_scale=self.epistemic_scale,
             cnn_arch=self.cnn_arch,
         )
         return data

@@ -42,7 +42,7 @@ MUTANTS = [
     ("circuit/circuit.py", "th.exp(-self.learning_time", "th.exp(self.learning_time"),
     ("circuit/circuit.py", "state.activities[index], state.errors[index])", "state.activities[index], state.errors[index].abs())"),
     ("circuit/state.py", "for error in self.errors]", "for error in self.errors[:-1]]"),
-    ("epistemic.py", "th.maximum(self.maximum", "th.minimum(self.maximum"),
+    ("epistemic.py", "th.maximum(self.divisor", "th.minimum(self.divisor"),
     ("angc.py", "(1 - batch.dones) * discounts", "discounts"),
     ("angc.py", "else next_values\n", "else next_values.neg()\n"),
     ("angc.py", "draws < self.exploration_rate", "draws[:1] < self.exploration_rate"),

@@ -91,8 +91,9 @@ def test_update_lowers_the_td_error_of_the_action_taken() -> None:
     targets = model.policy.controller.project(features).gather(1, actions) + 1
     batch = Batch(features, actions, features, targets, targets, features)
     losses = [model._train_controller(batch, targets).item() for _ in range(50)]
-    assert losses[0] == pytest.approx(0.5)  # half the squared TD error of 1
-    assert losses[-1] < 0.1
+    # Half the squared TD error of 1, times the output's precision
+    assert losses[0] == pytest.approx(0.5 * model.policy.controller.settings.output_precision)
+    assert losses[-1] < 0.2 * losses[0]
 
 
 @pytest.mark.parametrize("double_q", [True, False])
@@ -154,9 +155,36 @@ def test_epistemic_reward_is_divided_by_its_running_maximum() -> None:
     assert reward(th.tensor([1.0, 4.0])).tolist() == [[0.25], [1.0]]
     assert reward(th.tensor([1.0, 2.0])).tolist() == [[0.25], [0.5]]
     assert reward(th.tensor([8.0, 2.0])).tolist() == [[1.0], [0.25]]
-    assert reward.maximum.item() == 8.0
+    assert reward.divisor.item() == 8.0
     assert reward(th.zeros(2)).tolist() == [[0.0], [0.0]]
     assert EpistemicReward()(th.zeros(2)).tolist() == [[0.0], [0.0]]  # nothing seen yet: no 0 / 0
+
+
+def test_epistemic_reward_can_be_divided_by_its_running_mean() -> None:
+    reward = EpistemicReward("mean")
+    assert reward(th.tensor([1.0, 3.0])).tolist() == [[0.5], [1.5]]  # the first mean, 2
+    th.testing.assert_close(
+        reward(th.tensor([2.0, 10.0])), th.tensor([[2 / 2.04], [10 / 2.04]])
+    )  # 2 + 4 / 100
+    assert reward(th.tensor([1.0, 1e6])).max() == 5.0
+    assert EpistemicReward("mean")(th.zeros(2)).tolist() == [[0.0], [0.0]]
+
+
+def test_epistemic_weight_falls_to_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = ScriptedEnv(lambda k: (0, 3.0, False, False))
+    model = ANGC(env, n_steps=1, alpha_epistemic=0.5, epistemic_fraction=0.25, **TINY).learn(60)
+    seen: list[float] = []
+
+    def record(batch: Batch, rewards: th.Tensor) -> th.Tensor:
+        seen.append(rewards[0].item())
+        return rewards
+
+    monkeypatch.setattr(model, "_target_values", record)
+    monkeypatch.setattr(model, "_train_generator", lambda batch: th.ones(16, 1))
+    for remaining in (1.0, 0.9, 0.75, 0.0):
+        model._current_progress_remaining = remaining
+        model.train(1, 16)
+    assert seen == pytest.approx([3.5, 3.3, 3.0, 3.0])
 
 
 def test_alphas_weigh_the_two_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +258,7 @@ def test_save_load_predict(tmp_path: Path) -> None:
     observations = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     for key, value in model.policy.state_dict().items():
         assert th.equal(value, loaded.policy.state_dict()[key]), key
-    assert loaded.policy.epistemic_reward.maximum > 0
+    assert loaded.policy.epistemic_reward.divisor > 0
     assert th.equal(
         model.policy.q_values(th.as_tensor(observations)), loaded.policy.q_values(th.as_tensor(observations))
     )

@@ -37,6 +37,8 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"gamma": 1.5}, "gamma=1.5 is not allowed: it must be a number from 0 to 1"),
     ({"tau": -0.1}, "tau=-0.1 is not allowed"),
     ({"exploration_fraction": 2}, "exploration_fraction=2 is not allowed"),
+    ({"epistemic_fraction": 1.5}, "epistemic_fraction=1.5 is not allowed"),
+    ({"policy_kwargs": {"epistemic_scale": "median"}}, "epistemic_scale='median' is unknown"),
     ({"exploration_final_eps": math.nan}, "exploration_final_eps=nan is not allowed"),
     (
         {"learning_rate": -1e-3},

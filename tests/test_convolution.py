@@ -164,7 +164,7 @@ def test_squared_spectral_norm_is_that_of_the_unrolled_matrix() -> None:
 def test_learned_feedback_aligns_from_a_random_start() -> None:
     th.manual_seed(0)
     layers: list[Any] = [[(1, 8, 8), 2], [Convolution(8, 3), 8], [Convolution(8, 3, 2), 8], 32, 2]
-    circuit = NGCCircuit(layers)
+    circuit = NGCCircuit(layers, alignment_time=5.0)
     x = th.randn(128, 66)
     y = th.stack([x[:, :8].sum(1) / 4, x[:, -1] * x[:, 10]], dim=1)
     optimizer = th.optim.Adam(circuit.parameters(), lr=1e-2)

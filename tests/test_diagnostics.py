@@ -34,7 +34,7 @@ def test_alignment_is_the_cosine_of_w_and_e() -> None:
 
 
 def test_energy_is_split_over_the_layers() -> None:
-    circuit = NGCCircuit([3, 8, 6, 2])
+    circuit = NGCCircuit([3, 8, 6, 2], inference_steps=2)
     figures = diagnose(circuit, th.randn(10, 3), th.randn(10, 2))
     assert sum(figures.energy) == pytest.approx(figures.energy_by_step[-1], rel=1e-5)
     assert len(figures.energy_by_step) == 3

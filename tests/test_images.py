@@ -1,5 +1,6 @@
 """Images: layout, sketch, convolutional policies, and an image task learned by local updates alone."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +125,8 @@ def test_frame_stack_learns_saves_and_loads(tmp_path: Path) -> None:
     features = model.policy.features(images)
     assert th.equal(loaded.policy.generator_features(features), model.policy.generator_features(features))
     last = np.moveaxis(images.numpy(), 1, 3)  # as the environment gives them
-    assert (
-        loaded.predict(last, deterministic=True)[0] == model.predict(images.numpy(), deterministic=True)[0]
-    ).all()
+    actions = model.policy.q_values(images).argmax(1).numpy()
+    assert (loaded.predict(last, deterministic=True)[0] == actions).all()
 
 
 def test_layers_are_natures_for_large_images() -> None:
@@ -217,27 +217,12 @@ def test_is_image() -> None:
 @pytest.mark.parametrize(
     ("policy", "env", "policy_kwargs", "message"),
     [
-        (
-            "CnnPolicy",
-            "CartPole-v1",
-            {},
-            "is not allowed with CnnPolicy: it must be a Box of three dimensions",
-        ),
+        ("CnnPolicy", "CartPole-v1", {}, "is not allowed with CnnPolicy: it must be a Box of three"),
         ("MultiInputPolicy", "CartPole-v1", {}, "is not allowed with MultiInputPolicy: it must be a Dict"),
         ("MlpPolicy", "CartPole-v1", {"cnn_arch": [[16, 3]]}, "there are no images"),
-        ("CnnPolicy", BlobEnv(), {"cnn_arch": []}, r"cnn_arch=\[\] is not allowed: it must be a list"),
-        (
-            "CnnPolicy",
-            BlobEnv(),
-            {"cnn_arch": [16, 3]},
-            r"cnn_arch=\[16, 3\] is not allowed: it must be a list",
-        ),
-        (
-            "CnnPolicy",
-            BlobEnv(),
-            {"cnn_arch": [[16, 0]]},
-            r"cnn_arch=\[\[16, 0\]\] is not allowed: kernel_size=0",
-        ),
+        ("CnnPolicy", BlobEnv(), {"cnn_arch": []}, "cnn_arch=[] is not allowed: it must be a list"),
+        ("CnnPolicy", BlobEnv(), {"cnn_arch": [16, 3]}, "cnn_arch=[16, 3] is not allowed: it must be a"),
+        ("CnnPolicy", BlobEnv(), {"cnn_arch": [[16, 0]]}, "cnn_arch=[[16, 0]] is not allowed: kernel_size"),
         ("CnnPolicy", BlobEnv(), {"cnn_arch": [[16, 9]]}, "kernel_size=9 is not allowed: it must be at most"),
         (
             "CnnPolicy",
@@ -247,8 +232,6 @@ def test_is_image() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(
-    policy: str, env: Any, policy_kwargs: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_misfit_is_refused(policy: str, env: Any, policy_kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
         ANGC(policy, env, policy_kwargs=policy_kwargs, buffer_size=100, device="cpu")

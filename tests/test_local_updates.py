@@ -53,7 +53,8 @@ def test_settled_updates_tend_to_the_gradient_as_the_output_error_vanishes() -> 
     1 / (1 + sum_k |J_k|^2).
     """
     th.manual_seed(1)
-    circuit = NGCCircuit([4, 6, 5, 1], feedback="tied", activation="tanh", inference_steps=400).double()
+    settings: dict[str, Any] = {"activation": "tanh", "inference_steps": 400, "output_precision": 1.0}
+    circuit = NGCCircuit([4, 6, 5, 1], feedback="tied", **settings).double()
     x = th.randn(1, 4, dtype=th.float64)
     y = circuit.project(x) + 1e-6
     expected = autograd_updates(circuit, x, y)
@@ -66,7 +67,7 @@ def test_settled_updates_tend_to_the_gradient_as_the_output_error_vanishes() -> 
 
 def test_hebbian_product_by_hand() -> None:
     """dW = phi(z).T e: batch of one, phi(z) = (1, 2), e = y - x W = (10 - 5, 20 - 11) = (5, 9)."""
-    circuit = NGCCircuit([2, 2], bias=True).double()
+    circuit = NGCCircuit([2, 2], bias=True, output_precision=1.0).double()
     bundle = circuit.bundles[0]
     bundle.weight.copy_(th.tensor([[1.0, 2.0], [3.0, 4.0]]))
     x, y = th.tensor([[1.0, 2.0]]).double(), th.tensor([[10.0, 20.0]]).double()

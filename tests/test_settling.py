@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from sb3_angc.circuit import ACTIVATIONS, NGCCircuit
 from sb3_angc.circuit.settling import Settling
 
-LINEAR_FIELDS: dict[str, Any] = {"activation": "identity", "bias": False}
+LINEAR_FIELDS: dict[str, Any] = {"activation": "identity", "bias": False, "output_precision": 1.0}
 
 
 def small_circuit(**settings: Any) -> NGCCircuit:

@@ -68,13 +68,13 @@ class CircuitSettings:
     :param bias: Whether predictions have a bias
     """
 
-    inference_steps: int | None = 2
+    inference_steps: int | None = 1
     order: Order = "sweep"
     step_rule: StepRule = "line_search"
     step_size: float = 1.0
     leak: float = 0.0
     error_scale: float = 0.5
-    output_precision: float = 1.0
+    output_precision: float = 0.1
     error_on: ErrorOn = "potential"
     initial_state: InitialState = "projection"
     activation: str | Activation = "relu"
@@ -180,6 +180,7 @@ PRESETS: dict[str, CircuitSettings] = {
         normalize_updates=True,
         weight_norm=2.0,
         bias=False,
+        output_precision=1.0,
     ),
     # What the authors' released code computes: the gradient of half the squared error.
     "released": CircuitSettings(
@@ -188,6 +189,7 @@ PRESETS: dict[str, CircuitSettings] = {
         step_rule="fixed",
         feedback="tied",
         alignment_decay=0.0,
+        output_precision=1.0,
     ),
 }
 
