@@ -144,7 +144,7 @@ class ANGCPolicy(BasePolicy):
             )
         images = getattr(self.features_extractor, "image_shapes", [])
         self.n_pixels = sum(map(math.prod, images))
-        n_others = self.features_extractor.features_dim - self.n_pixels
+        n_others = int(self.features_extractor.features_dim) - self.n_pixels  # numpy's in some spaces
         if self.net_arch is None:
             controller_arch = default_hidden_sizes(images) if images else [128, 128]
             self.net_arch = {"controller": controller_arch, "generator": [128, 128]}
