@@ -6,7 +6,7 @@ import sys
 from benchmarks.errors import BenchmarkError
 
 # A command is a module of this package with main(arguments) -> exit status.
-COMMANDS = ("run", "report", "regression")
+COMMANDS = ("run", "report", "regression", "speed")
 
 
 def main(arguments: list[str]) -> int:

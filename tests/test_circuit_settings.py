@@ -17,8 +17,9 @@ def test_presets_can_be_built_and_overridden(preset: str) -> None:
 
 
 def test_default_has_no_weight_transport() -> None:
-    circuit = NGCCircuit([2, 64, 64, 1])
-    assert circuit.settings == PRESETS["settled"]
+    assert NGCCircuit([2, 4, 1]).settings == PRESETS["settled"]
+    assert PRESETS["settled"].feedback == "learned"
+    circuit = NGCCircuit([2, 64, 64, 1], mirror_patterns=0)
     for bundle in circuit.bundles[1:]:
         assert bundle.feedback is not None
         # Independent draws: for 64 weights and more, a correlation of 0.6 has odds below 1e-6.
@@ -43,6 +44,8 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"leak": -0.1}, "leak=-0.1 is not allowed: it must be a number of at least 0"),
     ({"leak": math.inf}, "leak=inf is not allowed"),
     ({"error_scale": 0.0}, "error_scale=0.0 is not allowed"),
+    ({"output_precision": 0}, "output_precision=0 is not allowed: it must be a number above 0"),
+    ({"mirror_patterns": -1}, "mirror_patterns=-1 is not allowed: it must be an integer of at least 0"),
     ({"feedback_rate": -1}, "feedback_rate=-1 is not allowed"),
     ({"alignment_decay": "fast"}, "alignment_decay='fast' is not allowed"),
     ({"alignment_time": 0}, "alignment_time=0 is not allowed"),

@@ -164,7 +164,7 @@ def test_squared_spectral_norm_is_that_of_the_unrolled_matrix() -> None:
 def test_learned_feedback_aligns_from_a_random_start() -> None:
     th.manual_seed(0)
     layers: list[Any] = [[(1, 8, 8), 2], [Convolution(8, 3), 8], [Convolution(8, 3, 2), 8], 32, 2]
-    circuit = NGCCircuit(layers, alignment_time=5.0)
+    circuit = NGCCircuit(layers, mirror_patterns=0, alignment_decay=3.0, alignment_time=5.0)
     x = th.randn(128, 66)
     y = th.stack([x[:, :8].sum(1) / 4, x[:, -1] * x[:, 10]], dim=1)
     optimizer = th.optim.Adam(circuit.parameters(), lr=1e-2)
@@ -179,6 +179,29 @@ def test_learned_feedback_aligns_from_a_random_start() -> None:
         circuit.step(circuit.local_updates(circuit.settle(x, y)), optimizer)
     assert min(alignments()) > 0.9
     assert (circuit.project(x) - y).square().mean() < 0.1 * start
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+def test_mirror_gives_feedback_what_prediction_transmits(padding: int) -> None:
+    """With noise of variance 1 the mean correlation is W itself, at the border as well."""
+    th.manual_seed(0)
+    synapses = ConvSynapses((3, 7, 6), 4, 3, 2, padding, True, True)
+    feedback = synapses.feedback
+    assert feedback is not None
+    errors = []
+    for n_patterns in (1_000, 100_000):
+        synapses.mirror(n_patterns)
+        errors.append(((feedback - synapses.weight).norm() / synapses.weight.norm()).item())
+    assert errors[0] < 0.4  # about sqrt(27 / 1000), and less for the patches' overlap
+    assert errors[1] < 0.04  # 100 times the patterns: a tenth of the error
+
+
+def test_circuits_mirror_every_part() -> None:
+    th.manual_seed(0)
+    circuit = NGCCircuit([[(2, 9, 9), 3], [Convolution(3, 3, 2), 4], [Convolution(2, 2), 4], 6, 2])
+    alignments = diagnose(circuit, *(rows.float() for rows in random_batch(circuit))).feedback_alignment
+    assert alignments[0] is None
+    assert min(a for a in alignments if a is not None) > 0.98
 
 
 def test_diagnosed_cosine_with_the_gradient_is_one_where_updates_are_the_gradient() -> None:

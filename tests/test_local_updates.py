@@ -118,9 +118,37 @@ def test_alignment_decay_by_hand() -> None:
     assert th.equal(circuit.bundles[0].weight, first)  # no feedback runs beside it: nothing to align
 
 
+def test_weight_mirror_finds_the_weights_from_activity() -> None:
+    """E is the mean of (noise W).T noise: each entry is that of W give or take |w_row| / sqrt(n)."""
+    th.manual_seed(0)
+    bundle = NGCCircuit([3, 40, 30, 2], mirror_patterns=10_000).bundles[1]
+    assert bundle.feedback is not None
+    difference = bundle.feedback - bundle.weight
+    expected = bundle.weight.norm(dim=1, keepdim=True) / 10_000**0.5
+    assert (difference / expected).square().mean().item() == pytest.approx(1, abs=0.15)
+    assert (difference / expected).abs().max() < 6
+    # It used responses alone: synapses that transmit nothing mirror nothing.
+    bundle.weight[3] = 0
+    bundle.mirror(1000)
+    assert th.equal(bundle.feedback[3], th.zeros(40))
+
+
+def test_mirrored_feedback_stays_aligned() -> None:
+    """Equal changes: the difference of W and E.T stays what it was."""
+    th.manual_seed(0)
+    circuit = NGCCircuit([4, 32, 32, 2]).double()
+    differences = [bundle.weight - bundle.feedback for bundle in circuit.bundles[1:]]  # type: ignore[operator]
+    optimizer = th.optim.Adam(circuit.parameters(), lr=1e-2)
+    x = th.randn(64, 4, dtype=th.float64)
+    for _ in range(50):
+        circuit.step(circuit.local_updates(circuit.settle(x, x[:, :2] * x[:, 2:])), optimizer)
+    for bundle, difference in zip(circuit.bundles[1:], differences, strict=True):
+        th.testing.assert_close(bundle.weight - bundle.feedback, difference)  # type: ignore[operator]
+
+
 def test_learned_feedback_aligns_from_a_random_start() -> None:
     th.manual_seed(0)
-    circuit = NGCCircuit([4, 32, 32, 2])
+    circuit = NGCCircuit([4, 32, 32, 2], mirror_patterns=0, alignment_decay=3.0)
     x = th.randn(256, 4)
     y = th.stack([x[:, 0] * x[:, 1], th.sin(x[:, 2])], dim=1)
     optimizer = th.optim.Adam(circuit.parameters(), lr=1e-2)

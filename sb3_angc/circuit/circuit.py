@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -80,6 +81,9 @@ class NGCCircuit(nn.Module):
         # Sum of the learning rates of all steps so far, on which the alignment decay depends.
         self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
         self._constrain_weights()
+        for bundle in self._plain_synapses.values():
+            if bundle.feedback is not None and self.settings.mirror_patterns > 0:
+                bundle.mirror(self.settings.mirror_patterns)
 
     def prediction_parameters(self) -> dict[str, nn.Parameter]:
         """The weights and biases by name: all parameters but the error weights."""
@@ -211,8 +215,10 @@ class NGCCircuit(nn.Module):
         """Shrink ``W`` and ``E`` alike, so that what is not shared by the two dies out."""
         settings = self.settings
         if settings.alignment_decay > 0:
-            rate = settings.alignment_decay * th.exp(-self.learning_time / settings.alignment_time)
-            th._foreach_mul_(matrices, (1 - learning_rate * rate).clamp_(min=0).to(matrices[0].dtype))
+            rate = settings.alignment_decay * math.exp(-float(self.learning_time) / settings.alignment_time)
+            factor = max(1 - learning_rate * rate, 0.0)
+            if factor < 1 - th.finfo(matrices[0].dtype).eps / 4:  # else the weights would not change
+                th._foreach_mul_(matrices, factor)
             self.learning_time += learning_rate
 
     def _constrain_weights(self) -> None:

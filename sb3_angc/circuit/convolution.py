@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from sb3_angc.circuit.synapses import _parameter
 
+# Images of a mirror phase that are shown at once
+CONV_MIRROR_BATCH = 64
+
 
 class ConvSynapses(nn.Module):
     """
@@ -104,6 +107,26 @@ class ConvSynapses(nn.Module):
         if self.bias is not None:
             updates["bias"] = errors.sum((0, 2, 3)).div_(len(error))
         return updates
+
+    def mirror(self, n_patterns: int) -> None:
+        """
+        Let ``E`` learn from activity alone what ``W`` transmits, as in
+        :class:`~sb3_angc.circuit.synapses.DenseSynapses`: each error synapse takes the mean correlation
+        of what it sees at its two ends, over images of noise and all places that share it.
+
+        :param n_patterns: Number of patches of Gaussian activity; an image shows as many at once as
+            the postsynaptic one has places
+        """
+        assert self.feedback is not None, "Tied feedback has nothing to learn"
+        self.feedback.zero_()
+        n_images = math.ceil(n_patterns / math.prod(self.out_shape[1:]))
+        for first in range(0, n_images, CONV_MIRROR_BATCH):
+            noise = th.randn(min(CONV_MIRROR_BATCH, n_images - first), self.in_features).to(self.weight)
+            response = self.predict_change(noise)
+            self.feedback.add_(self.hebbian(noise, response)["weight"], alpha=len(noise) / n_images)
+        # In how many places of an image each synapse has a neuron, not padding, before it
+        ones = th.ones(1, self.in_features).to(self.weight), th.ones(1, self.out_features).to(self.weight)
+        self.feedback.div_(self.hebbian(*ones)["weight"].clamp_(min=1))
 
     def modulation(self) -> tuple[th.Tensor, th.Tensor]:
         """

@@ -54,6 +54,10 @@ class CircuitSettings:
         The papers leave the derivatives out.
     :param feedback: ``"learned"``: errors travel back over their own synapses ``E``.
         ``"tied"``: over ``W``'s transpose (weight transport).
+    :param mirror_patterns: Patterns of random activity from which learned ``E`` takes up ``W``'s
+        transpose when the circuit is made, before any learning (weight mirror, Akrout et al. 2019,
+        https://arxiv.org/abs/1904.05391); equal changes keep the two aligned from there. 0 leaves
+        ``E`` random. Usual range: 0, or 10 to 100 times the layer sizes.
     :param feedback_rate: ``gamma_e``, how much of ``W``'s change ``E`` takes, above 0. Usual: 0.9 to 1.
     :param alignment_decay: Decay of ``W`` and ``E`` in units of the learning rate, at least 0: with
         equal changes and equal decay ``E`` turns towards ``W``'s transpose (Kolen & Pollack 1994;
@@ -82,8 +86,9 @@ class CircuitSettings:
     activate_input: bool = False
     use_derivatives: bool = True
     feedback: Feedback = "learned"
+    mirror_patterns: int = 20_000
     feedback_rate: float = 1.0
-    alignment_decay: float = 3.0
+    alignment_decay: float = 0.0
     alignment_time: float = 0.5
     modulation: bool = False
     normalize_updates: bool = False
@@ -97,6 +102,8 @@ class CircuitSettings:
             _check(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
         steps = self.inference_steps
         _check("inference_steps", steps, steps is None or _is_integer(steps, 1), "an integer of at least 1")
+        patterns = self.mirror_patterns
+        _check("mirror_patterns", patterns, _is_integer(patterns, 0), "an integer of at least 0")
         for name in ("step_size", "error_scale", "output_precision", "feedback_rate", "alignment_time"):
             _check(name, getattr(self, name), _is_above(getattr(self, name), 0), "a number above 0")
         for name in ("leak", "alignment_decay"):
@@ -174,8 +181,8 @@ PRESETS: dict[str, CircuitSettings] = {
         initial_state="zeros",
         activate_input=True,
         use_derivatives=False,
+        mirror_patterns=0,
         feedback_rate=0.95,
-        alignment_decay=0.0,
         modulation=True,
         normalize_updates=True,
         weight_norm=2.0,
@@ -188,7 +195,6 @@ PRESETS: dict[str, CircuitSettings] = {
         order="scheduled",
         step_rule="fixed",
         feedback="tied",
-        alignment_decay=0.0,
         output_precision=1.0,
     ),
 }

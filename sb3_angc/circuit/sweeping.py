@@ -80,7 +80,8 @@ class Sweeping:
         # Hidden errors are zero at the projection; views of one zero take no time.
         zero = y.new_zeros(())
         state.errors = [*(zero.expand_as(z) for z in state.potentials[: self.last]), output_error]
-        self.at_projection = True
+        # Sum of |e|^2 over the hidden layers, followed along: taken anew it would cost as much as a layer.
+        self.hidden_squared_errors: th.Tensor | None = None
         state.energies.append(self._energy())
 
     def run(self) -> CircuitState:
@@ -102,8 +103,8 @@ class Sweeping:
         """``F`` of each sample, ``(batch,)``."""
         state = self.state
         energy = squared_norm(state.errors[-1]).div_(2 * self.error_gains[-1])
-        if not self.at_projection:
-            energy += total([squared_norm(e) for e in state.errors[:-1]]).mul_(self.settings.error_scale)
+        if self.hidden_squared_errors is not None:
+            energy.add_(self.hidden_squared_errors, alpha=self.settings.error_scale)
         if self.settings.leak > 0 and self.last > 0:
             energy += self.settings.leak / 2 * total([squared_norm(z) for z in state.potentials[:-1]])
         return energy
@@ -120,12 +121,15 @@ class Sweeping:
                 pressure *= self.slopes[hidden]
             if settings.leak > 0:
                 pressure -= settings.leak * state.potentials[hidden]
-            moves.append(pressure if self.at_projection else pressure - state.errors[hidden])
+            moves.append(
+                pressure - state.errors[hidden] if self.hidden_squared_errors is not None else pressure
+            )
         return moves[::-1]
 
     def _sweep(self, moves: list[th.Tensor]) -> None:
         """Outward: ``dz_l = p_l + (phi' * dz_{l-1}) W``; then each sample goes its gain along that way."""
         state = self.state
+        has_moved = self.hidden_squared_errors is not None
         potential_changes, activity_changes = [], []
         change = moves[0]
         for hidden in range(self.last):
@@ -138,25 +142,34 @@ class Sweeping:
                 change += moves[hidden + 1]
         output_change = change if self.clamped is None else change * self.clamped
 
-        gain = self._gain(moves, potential_changes, output_change)
+        squared_moves = total([squared_norm(move) for move in moves])
+        errors_along = None
+        if has_moved:
+            errors_along = total([th.linalg.vecdot(e, p) for e, p in zip(state.errors, moves, strict=False)])
+        gain = self._gain(squared_moves, errors_along, potential_changes, output_change)
         if not th.isfinite(gain.sum()):
             lost = ~th.isfinite(gain[:, 0])  # overflow: these samples stay where they are
             for values in (gain, *moves, *potential_changes, *activity_changes, change, output_change):
                 values[lost] = 0
+            squared_moves[lost] = 0
+
         error_gain = self.error_gains[0] * gain
         for hidden in range(self.last):
             error_change = error_gain * moves[hidden]
-            error = error_change if self.at_projection else state.errors[hidden] + error_change
-            state.errors[hidden] = error
+            state.errors[hidden] = state.errors[hidden] + error_change if has_moved else error_change
             state.potentials[hidden] = th.addcmul(state.potentials[hidden], gain, potential_changes[hidden])
             activity = th.addcmul(state.activities[hidden + 1], gain, activity_changes[hidden])
             state.activities[hidden + 1] = activity
         state.errors[-1] = th.addcmul(state.errors[-1], gain, output_change, value=-self.error_gains[-1])
         state.predictions[-1] = th.addcmul(state.predictions[-1], gain, change)
-        self.at_projection = False
+        self._follow_squared_errors(error_gain.squeeze(1), squared_moves, errors_along)
 
     def _gain(
-        self, moves: list[th.Tensor], potential_changes: list[th.Tensor], output_change: th.Tensor
+        self,
+        squared_moves: th.Tensor,
+        errors_along: th.Tensor | None,
+        potential_changes: list[th.Tensor],
+        output_change: th.Tensor,
     ) -> th.Tensor:
         """
         How far each sample goes along its way, ``(batch, 1)``: to where its energy is lowest, and
@@ -164,15 +177,25 @@ class Sweeping:
         """
         state, settings = self.state, self.settings
         fall = th.linalg.vecdot(output_change, state.errors[-1])
-        curvature = total([squared_norm(move) for move in moves]).mul_(self.error_gains[0])
-        curvature.add_(squared_norm(output_change), alpha=self.error_gains[-1])
-        if not self.at_projection:
-            fall -= total([th.linalg.vecdot(m, e) for m, e in zip(moves, state.errors, strict=False)])
+        if errors_along is not None:
+            fall -= errors_along
+        curvature = squared_norm(output_change).mul_(self.error_gains[-1])
+        curvature.add_(squared_moves, alpha=self.error_gains[0])
         if settings.leak > 0:
             for potential, change in zip(state.potentials, potential_changes, strict=False):
                 fall -= settings.leak * th.linalg.vecdot(potential, change)
                 curvature += settings.leak * squared_norm(change)
-        if not th.isfinite(curvature.sum()):
-            curvature[~th.isfinite(curvature)] = th.nan
         gain: th.Tensor = fall.div_(curvature.clamp_(min=th.finfo(fall.dtype).tiny)).clamp_(min=0)
-        return gain.mul_(settings.step_size).unsqueeze_(1)
+        gain += 0 * curvature  # nan where that is infinite
+        return gain.mul_(settings.step_size).unsqueeze(1)
+
+    def _follow_squared_errors(
+        self, gain: th.Tensor, squared_moves: th.Tensor, errors_along: th.Tensor | None
+    ) -> None:
+        """``|e + gain p|^2 = |e|^2 + 2 gain e p + gain^2 |p|^2``, summed over the hidden layers."""
+        squared = squared_moves.mul_(gain).mul_(gain)
+        if self.hidden_squared_errors is not None and errors_along is not None:
+            # Rounding must not take a sum of squares below 0.
+            squared += self.hidden_squared_errors.addcmul(gain, errors_along, value=2)
+            squared.clamp_(min=0)
+        self.hidden_squared_errors = squared

@@ -1,0 +1,94 @@
+"""The agents that are timed: equal settings, and replay buffers full of real transitions."""
+
+import importlib.util
+import inspect
+from typing import Any, TypeVar
+
+import gymnasium as gym
+from stable_baselines3 import DQN
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import LinearSchedule
+
+from sb3_angc import ANGC
+from sb3_angc.hyperparams import hyperparams
+
+Agent = TypeVar("Agent", bound=OffPolicyAlgorithm)
+
+ENVIRONMENT = "LunarLander-v3"
+SBX_IS_MISSING = "SBX is not installed: pip install 'sb3_angc[sbx]'"
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """
+    ANGC's settings of the LunarLander results.
+
+    :param changes: of them
+    """
+    chosen = {name: value for name, value in hyperparams[ENVIRONMENT].items() if name != "n_timesteps"}
+    # The Zoo's way to write a rate that falls to 0
+    start = float(str(chosen["learning_rate"]).removeprefix("lin_"))
+    chosen["learning_rate"] = LinearSchedule(start, 0.0, 1.0)
+    return {**chosen, **changes}
+
+
+def peer_settings() -> dict[str, Any]:
+    """What of these a DQN understands, with a network of the controller's layers, and one-step returns."""
+    chosen = settings()
+    net_arch = chosen["policy_kwargs"]["net_arch"]
+    names = inspect.signature(DQN).parameters.keys() - {"n_steps"}
+    return {
+        **{name: value for name, value in chosen.items() if name in names},
+        "policy_kwargs": {"net_arch": net_arch["controller"] if isinstance(net_arch, dict) else net_arch},
+    }
+
+
+def has_sbx() -> bool:
+    """Whether the optional peer is installed."""
+    return importlib.util.find_spec("sbx") is not None
+
+
+def filled(algorithm: type[Agent], transitions: int, **arguments: Any) -> Agent:
+    """
+    An agent that has acted at random for a while and learned nothing yet.
+
+    :param algorithm: its class
+    :param transitions: how long
+    :param arguments: of the class
+    """
+    arguments = {**arguments, "learning_starts": transitions, "seed": 0, "device": "cpu"}
+    agent = algorithm(env=gym.make(ENVIRONMENT), **arguments)
+    return agent.learn(transitions)
+
+
+def angc(transitions: int, circuit: str = "settled", **arguments: Any) -> ANGC:
+    """
+    ANGC with the settings of the LunarLander results.
+
+    :param transitions: in its buffer
+    :param circuit: preset
+    :param arguments: changes
+    """
+    chosen = settings(**arguments)
+    policy_kwargs = {**hyperparams[ENVIRONMENT]["policy_kwargs"], **chosen["policy_kwargs"]}
+    chosen["policy_kwargs"] = {**policy_kwargs, "circuit": circuit}
+    return filled(ANGC, transitions, **chosen)
+
+
+def dqn(transitions: int) -> DQN:
+    """
+    SB3's DQN with the same settings.
+
+    :param transitions: in its buffer
+    """
+    return filled(DQN, transitions, **peer_settings())
+
+
+def sbx_dqn(transitions: int) -> OffPolicyAlgorithm:
+    """
+    SBX's DQN (JAX, jitted) with the same settings.
+
+    :param transitions: in its buffer
+    """
+    from sbx import DQN as SBXDQN
+
+    return filled(SBXDQN, transitions, **peer_settings())  # type: ignore[no-any-return]

@@ -1,0 +1,47 @@
+"""How much is measured: everything, or a little of everything."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Sizes of the measurements.
+
+    :param transitions: in the replay buffers
+    :param pairs: of samples in each row of the table
+    :param seconds: of a sample, about
+    :param zoo_pairs: pairs of whole runs
+    :param zoo_timesteps: budget of a whole run; ``None`` is that of its settings
+    :param growth_pairs: of samples at each size
+    :param steps: inference steps ``T``
+    :param widths: of both hidden layers
+    :param batches: sizes
+    :param profiled: calls of ``train()`` under the profiler
+    """
+
+    transitions: int = 5000
+    pairs: int = 51
+    seconds: float = 0.02
+    zoo_pairs: int = 3
+    zoo_timesteps: int | None = None
+    growth_pairs: int = 11
+    steps: tuple[int, ...] = (1, 2, 5, 10, 20)
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    batches: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    profiled: int = 100
+
+
+FULL = Plan()
+QUICK = Plan(
+    transitions=300,
+    pairs=5,
+    seconds=0.002,
+    zoo_pairs=1,
+    zoo_timesteps=2000,
+    growth_pairs=3,
+    steps=(1, 2),
+    widths=(16, 32),
+    batches=(8, 16),
+    profiled=3,
+)
