@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch as th
@@ -69,20 +69,45 @@ class NGCCircuit(nn.Module):
         super().__init__()
         self.name = name
         self.settings: CircuitSettings = make_settings(preset, **settings)
-        # Bundles side by side have no weights of their own; all others do.
-        self.bundles = make_synapses(layers, self.settings.bias, self.settings.feedback == "learned")  # type: ignore[assignment]
-        self.synapses = nn.ModuleList(self.bundles)
-        self.layer_sizes = [self.bundles[0].in_features, *(bundle.out_features for bundle in self.bundles)]
-        # Looking these up in the modules anew each time would cost more than small layers' products.
-        self._prediction_parameters = {
-            name: value for name, value in self.named_parameters() if not name.endswith("feedback")
-        }
-        # The synapses that learn, by name: those of parallel bundles each by themselves.
-        self._plain_synapses = plain_synapses(self)
+        bundles = make_synapses(layers, self.settings.bias, self.settings.feedback == "learned")
+        self.synapses = nn.ModuleList(bundles)
+        self.layer_sizes = [bundles[0].in_features, *(bundle.out_features for bundle in bundles)]
+        self._list_synapses()
         # Sum of the learning rates of all steps so far, on which the alignment decay depends.
         self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
         self._constrain_weights()
-        for bundle in self._plain_synapses.values():
+        self._mirror(self._plain_synapses.values())
+
+    def _list_synapses(self) -> None:
+        # Looking these up in the modules anew each time would cost more than small layers' products.
+        # Bundles side by side have no weights of their own; all others do.
+        self.bundles = list(self.synapses)  # type: ignore[arg-type]
+        self._plain_synapses = plain_synapses(self)
+        self._prediction_parameters = {
+            name: value for name, value in self.named_parameters() if not name.endswith("feedback")
+        }
+
+    def replace_synapses(self, index: int, bundle: nn.Module) -> None:
+        """
+        Put synapses of another type in the place of a bundle, before any optimizer is made.
+
+        :param index: The bundle's place, 0 next to the input
+        :param bundle: Synapses with the methods of :class:`~sb3_angc.circuit.synapses.DenseSynapses`,
+            between layers of the same sizes; learned feedback gets its mirror phase
+        :raises ValueError: If the sizes differ
+        """
+        sizes = self.layer_sizes[index : index + 2]
+        if [bundle.in_features, bundle.out_features] != sizes:
+            raise ValueError(
+                f"bundle of {bundle.in_features} to {bundle.out_features} neurons is not allowed: "
+                f"bundle {index} connects {sizes[0]} to {sizes[1]}"
+            )
+        self.synapses[index] = bundle
+        self._list_synapses()
+        self._mirror(plain_synapses(bundle).values())
+
+    def _mirror(self, synapses: Iterable[PlainSynapses]) -> None:
+        for bundle in synapses:
             if bundle.feedback is not None and self.settings.mirror_patterns > 0:
                 bundle.mirror(self.settings.mirror_patterns)
 
