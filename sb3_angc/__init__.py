@@ -5,8 +5,8 @@ backpropagation.
 
 from sb3_angc.angc import ANGC
 from sb3_angc.circuit import NGCCircuit
-from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
+from sb3_angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
 
 __version__ = "0.1.0"
 
-__all__ = ["ANGC", "ANGCPolicy", "MlpPolicy", "MultiInputPolicy", "NGCCircuit"]
+__all__ = ["ANGC", "ANGCPolicy", "CnnPolicy", "MlpPolicy", "MultiInputPolicy", "NGCCircuit"]

@@ -26,7 +26,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from sb3_angc.buffers import FollowingNStepReplayBuffer
 from sb3_angc.checks import check_arguments, check_batch_fits, check_finite, check_weight
 from sb3_angc.circuit import CircuitDiagnostics, diagnose
-from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
+from sb3_angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy, policy_for
 from sb3_angc.safe_files import load_safe, save_safe
 from sb3_angc.saving import ResumableAlgorithm
 from sb3_angc.workers import watched_workers
@@ -74,7 +74,7 @@ class ANGC(ResumableAlgorithm):
     come first and alone, ``ANGC("CartPole-v1")``: the policy class is then chosen from its
     observation space.
 
-    :param policy: The policy model to use (MlpPolicy, MultiInputPolicy), or the environment
+    :param policy: The policy model to use (MlpPolicy, CnnPolicy, MultiInputPolicy), or the environment
     :param env: The environment to learn from (if registered in Gym, can be str)
     :param learning_rate: The learning rate of both circuits, it can be a function
         of the current progress remaining (from 1 to 0)
@@ -127,6 +127,7 @@ class ANGC(ResumableAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
     # Linear schedule will be defined in `_setup_model()`
@@ -239,8 +240,7 @@ class ANGC(ResumableAlgorithm):
                 f"env={env!r} is not a registered environment: did you mean {close[0]!r}?"
             ) from error
         if policy == "" and env is not None:
-            has_parts = isinstance(env.observation_space, spaces.Dict)
-            policy = "MultiInputPolicy" if has_parts else "MlpPolicy"
+            policy = policy_for(env.observation_space)
         return policy, env  # type: ignore[return-value]
 
     def _setup_model(self) -> None:
@@ -382,7 +382,7 @@ class ANGC(ResumableAlgorithm):
         """
         generator = self.policy.generator
         seen_and_done = self.policy.generator_input(batch.features, batch.actions)
-        state = generator.settle(seen_and_done, batch.following_features)
+        state = generator.settle(seen_and_done, self.policy.generator_features(batch.following_features))
         generator.step(generator.local_updates(state), self.policy.generator_optimizer, self._max_norm)
         return self.policy.epistemic_reward(state.total_discrepancy)  # type: ignore[no-any-return]
 
@@ -437,7 +437,10 @@ class ANGC(ResumableAlgorithm):
         return {
             "controller": diagnose(policy.controller, batch.features, values, clamped, with_gradient),
             "generator": diagnose(
-                policy.generator, generator_input, batch.following_features, None, with_gradient
+                policy.generator,
+                generator_input,
+                policy.generator_features(batch.following_features),
+                with_gradient=with_gradient,
             ),
         }
 

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 from torch.nn import functional as F
 
 from sb3_angc.checks import check_finite_tensor
 from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
+from sb3_angc.circuit.layers import Layer
 from sb3_angc.epistemic import EpistemicReward, EpistemicScale
+from sb3_angc.images import (
+    ImageExtractor,
+    PartsExtractor,
+    Sketch,
+    default_hidden_sizes,
+    is_image,
+    observation_layers,
+)
 from sb3_angc.normalization import RunningNormalization
 from sb3_angc.saving import writing
 
@@ -31,6 +42,10 @@ MODULE_ACTIVATIONS: dict[type[nn.Module], str] = {
 }
 
 
+# Numbers by which a generator knows the images of an observation, at most
+SKETCH_SIZE = 512
+
+
 class ANGCPolicy(BasePolicy):
     """
     Policy with a controller (observation to the value of each action), its slowly changing
@@ -40,7 +55,9 @@ class ANGCPolicy(BasePolicy):
     :param action_space: Action space
     :param lr_schedule: Learning rate schedule (could be constant)
     :param net_arch: Sizes of the hidden layers, of both circuits, or of each:
-        ``dict(controller=[...], generator=[...])``. ``[128, 128]`` by default.
+        ``dict(controller=[...], generator=[...])``. ``[128, 128]`` by default; with images, whose
+        convolutions come before these, the controller's is ``[512]``, or ``[128]`` where all are
+        smaller than 36 x 36.
     :param activation_fn: Activation of the hidden layers: a name in
         ``sb3_angc.circuit.ACTIVATIONS``, an ``Activation``, or the torch module class of the
         same name. ``None`` leaves it to the preset.
@@ -58,9 +75,14 @@ class ANGCPolicy(BasePolicy):
     :param circuit_kwargs: Settings of both circuits that override the preset's, see
         ``sb3_angc.circuit.CircuitSettings``
     :param normalize_features: Whether the circuits see features scaled to mean 0 and standard
-        deviation 1 over the replayed batches
+        deviation 1 over the replayed batches. Pixels are never scaled so: divided by 255 they are of
+        one scale already, and a scale of their own for each would magnify those that hardly change.
     :param epistemic_scale: What the generator's surprise is divided by, ``"maximum"`` or ``"mean"``,
         see :class:`~sb3_angc.epistemic.EpistemicReward`
+    :param cnn_arch: Convolutions of the controller for each image,
+        ``(channels, kernel_size[, stride[, padding]])`` each. ``None`` chooses by the image's size: the
+        three of SB3's ``NatureCNN`` from 36 x 36 on, ``[(16, 3, 2), (32, 3, 2)]`` from 13 x 13 on,
+        ``[(16, 3)]`` for smaller ones.
     :raises ValueError: If an argument is not allowed
     """
 
@@ -86,6 +108,7 @@ class ANGCPolicy(BasePolicy):
         circuit_kwargs: dict[str, Any] | None = None,
         normalize_features: bool = True,
         epistemic_scale: EpistemicScale = "maximum",
+        cnn_arch: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(
             observation_space,
@@ -98,12 +121,13 @@ class ANGCPolicy(BasePolicy):
         )
         if circuit not in PRESETS:
             raise ValueError(f"circuit={circuit!r} is unknown: choose one of {', '.join(PRESETS)}")
-        self.net_arch = [128, 128] if net_arch is None else net_arch
+        self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.circuit = circuit
         self.circuit_kwargs = circuit_kwargs or {}
         self.normalize_features = normalize_features
         self.epistemic_scale = epistemic_scale
+        self.cnn_arch = cnn_arch
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -117,20 +141,33 @@ class ANGCPolicy(BasePolicy):
         if any(parameter.requires_grad for parameter in self.features_extractor.parameters()):
             raise ValueError(
                 f"features_extractor_class={self.features_extractor_class.__name__} has trainable "
-                "parameters, which would need backpropagation: use one without, such as FlattenExtractor"
+                "parameters, which would need backpropagation: use CnnPolicy or MultiInputPolicy without one "
+                "for images (their convolutions, cnn_arch, learn by local updates), or an extractor without "
+                "trainable parameters, such as FlattenExtractor"
             )
-        features_dim = self.features_extractor.features_dim
-        self.normalization = RunningNormalization(features_dim) if self.normalize_features else None
+        images = getattr(self.features_extractor, "image_shapes", [])
+        self.n_pixels = sum(map(math.prod, images))
+        n_others = int(self.features_extractor.features_dim) - self.n_pixels  # numpy's in some spaces
+        if self.net_arch is None:
+            controller_arch = default_hidden_sizes(images) if images else [128, 128]
+            self.net_arch = {"controller": controller_arch, "generator": [128, 128]}
+        self.normalization = (
+            RunningNormalization(n_others) if self.normalize_features and n_others > 0 else None
+        )
         n_actions = int(self.action_space.n)
-        controller_arch, generator_arch = self._hidden_sizes("controller"), self._hidden_sizes("generator")
-        controller_sizes = [features_dim, *controller_arch, n_actions]
-
-        self.controller = self._make_circuit(controller_sizes, "controller")
+        controller_layers: list[Layer] = [
+            *observation_layers(images, n_others, self.cnn_arch),
+            *self._hidden_sizes("controller"),
+            n_actions,
+        ]
+        self.controller = self._make_circuit(controller_layers, "controller")
         # The target only predicts: it needs no error weights of its own.
-        self.controller_target = self._make_circuit(controller_sizes, "controller_target", feedback="tied")
+        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback="tied")
         self.update_target(tau=1.0)
+        self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
+        n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
         self.generator = self._make_circuit(
-            [features_dim + n_actions, *generator_arch, features_dim], "generator"
+            [n_seen + n_actions, *self._hidden_sizes("generator"), n_seen], "generator"
         )
         self.epistemic_reward = EpistemicReward(self.epistemic_scale)
         self.optimizer = self._make_optimizer(self.controller, lr_schedule(1))
@@ -142,7 +179,7 @@ class ANGCPolicy(BasePolicy):
                 raise ValueError(
                     f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'"
                 )
-            sizes = self.net_arch[circuit]
+            sizes: Any = self.net_arch[circuit]
         else:
             sizes = self.net_arch
         is_list = isinstance(sizes, (list, tuple)) and len(sizes) > 0
@@ -153,11 +190,11 @@ class ANGCPolicy(BasePolicy):
             )
         return list(sizes)
 
-    def _make_circuit(self, layer_sizes: list[int], name: str, **settings: Any) -> NGCCircuit:
+    def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
         settings = {**self.circuit_kwargs, **settings}
         if self.activation_fn is not None:
             settings["activation"] = _activation_of(self.activation_fn)
-        return NGCCircuit(layer_sizes, self.circuit, name, **settings)
+        return NGCCircuit(layers, self.circuit, name, **settings)
 
     def _make_optimizer(self, circuit: NGCCircuit, learning_rate: float) -> th.optim.Optimizer:
         kwargs = dict(self.optimizer_kwargs)
@@ -202,18 +239,35 @@ class ANGCPolicy(BasePolicy):
         features = self.extract_features(obs, self.features_extractor)
         if self.normalization is None:
             return features
+        others = features[:, self.n_pixels :]
         if update_statistics:
-            self.normalization.update(features)
-        return self.normalization(features)  # type: ignore[no-any-return]
+            self.normalization.update(others)
+        normalized: th.Tensor = self.normalization(others)
+        return normalized if self.n_pixels == 0 else th.cat([features[:, : self.n_pixels], normalized], dim=1)
+
+    def generator_features(self, features: th.Tensor) -> th.Tensor:
+        """
+        What the generator sees and predicts of an observation. Images of more than ``SKETCH_SIZE``
+        pixels together it knows by a fixed random sketch, in which squared errors are on average
+        those in pixels: the targets stay where they are while the controller learns, and the
+        generator's size does not grow with the image's.
+
+        :param features: Features of the observation, ``(batch, features_dim)``
+        :return: ``features``, or sketch and features that are no pixels side by side
+        """
+        if self.sketch is None:
+            return features
+        sketch = self.sketch(features[:, : self.n_pixels])
+        return th.cat([sketch, features[:, self.n_pixels :]], dim=1)
 
     def generator_input(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """
         :param features: Features of the observation, ``(batch, features_dim)``
         :param actions: Actions, ``(batch, 1)``
-        :return: Both side by side, the action one-hot, ``(batch, features_dim + n_actions)``
+        :return: What the generator sees of both side by side, the action one-hot, ``(batch, n + n_actions)``
         """
         one_hot = F.one_hot(actions.long().squeeze(1), int(self.action_space.n))
-        return th.cat([features, one_hot.to(features.dtype)], dim=1)
+        return th.cat([self.generator_features(features), one_hot.to(features.dtype)], dim=1)
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         return self._predict(obs, deterministic=deterministic)
@@ -250,6 +304,7 @@ class ANGCPolicy(BasePolicy):
             circuit_kwargs=self.circuit_kwargs,
             normalize_features=self.normalize_features,
             epistemic_scale=self.epistemic_scale,
+            cnn_arch=self.cnn_arch,
         )
         return data
 
@@ -268,9 +323,47 @@ def _activation_of(activation_fn: str | Activation | type[nn.Module]) -> str | A
 MlpPolicy = ANGCPolicy
 
 
+def policy_for(observation_space: spaces.Space[Any]) -> str:
+    """
+    :param observation_space: An environment's observation space
+    :return: Name of the policy class for it
+    """
+    if isinstance(observation_space, spaces.Dict):
+        return "MultiInputPolicy"
+    return "CnnPolicy" if is_image(observation_space) else "MlpPolicy"
+
+
+class CnnPolicy(ANGCPolicy):
+    """
+    Policy of ANGC for images: the controller begins with convolutions, which learn by local updates.
+
+    See :class:`ANGCPolicy` for the parameters. The observation space must be a Box of three dimensions.
+    Images of uint8 are divided by 255; others are taken as they are.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        *args: Any,
+        features_extractor_class: type[BaseFeaturesExtractor] = ImageExtractor,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            *args,
+            features_extractor_class=features_extractor_class,  # type: ignore[misc]
+            **kwargs,
+        )
+
+
 class MultiInputPolicy(ANGCPolicy):
     """
-    Policy of ANGC for Dict observations without images: their parts are flattened and joined.
+    Policy of ANGC for Dict observations: images among their parts (see
+    :func:`~sb3_angc.images.is_image`) have convolutions of their own, the others are flattened and joined.
 
     See :class:`ANGCPolicy` for the parameters.
     """
@@ -281,7 +374,7 @@ class MultiInputPolicy(ANGCPolicy):
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         *args: Any,
-        features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
+        features_extractor_class: type[BaseFeaturesExtractor] = PartsExtractor,
         **kwargs: Any,
     ) -> None:
         super().__init__(

@@ -81,7 +81,7 @@ def test_bad_setting_is_named_with_what_is_allowed(settings: dict[str, Any], mes
 
 @pytest.mark.parametrize("sizes", [[], [3], [3, 0], [3, -1, 2], [3, 2.5, 1]])
 def test_bad_layer_sizes(sizes: list[Any]) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"layer_sizes={sizes} is not allowed")):
+    with pytest.raises(ValueError, match=re.escape(f"layers={sizes} is not allowed")):
         NGCCircuit(sizes)
 
 

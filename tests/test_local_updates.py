@@ -8,6 +8,7 @@ import torch as th
 from torch.nn import functional as F
 
 from sb3_angc.circuit import NGCCircuit
+from sb3_angc.circuit.synapses import DenseSynapses
 
 
 def autograd_updates(circuit: NGCCircuit, x: th.Tensor, y: th.Tensor) -> dict[str, th.Tensor]:
@@ -262,3 +263,21 @@ def test_nothing_can_be_differentiated() -> None:
     circuit = NGCCircuit([3, 4, 2])
     with pytest.raises(RuntimeError, match="does not require grad"):
         circuit.project(th.randn(2, 3)).sum().backward()  # type: ignore[no-untyped-call]
+
+
+def test_replaced_synapses_are_mirrored_and_learn() -> None:
+    th.manual_seed(0)
+    circuit = NGCCircuit([3, 40, 30, 2])
+    bundle = DenseSynapses(40, 30, bias=True, learned_feedback=True)
+    start = bundle.weight.clone()
+    circuit.replace_synapses(1, bundle)
+    assert bundle.feedback is not None
+    assert F.cosine_similarity(start.flatten(), bundle.feedback.flatten(), dim=0) > 0.99
+    optimizer = th.optim.SGD(circuit.prediction_parameters().values(), lr=0.1)
+    updates = circuit.local_updates(circuit.settle(th.randn(8, 3), th.randn(8, 2)))
+    circuit.step(updates, optimizer)
+    th.testing.assert_close(bundle.weight.data, start + 0.1 * updates["synapses.1.weight"])
+    with pytest.raises(
+        ValueError, match="bundle of 40 to 31 neurons is not allowed: bundle 1 connects 40 to 30"
+    ):
+        circuit.replace_synapses(1, DenseSynapses(40, 31, bias=True, learned_feedback=True))

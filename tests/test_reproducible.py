@@ -16,10 +16,19 @@ from sb3_angc import ANGC
 from tests.envs import Parts
 from tests.test_angc import TINY
 
+
+def images() -> FakeImageEnv:
+    env = FakeImageEnv(screen_height=36, screen_width=36, n_channels=1)
+    env.observation_space.seed(
+        0
+    )  # its observations are drawn from there, and `reset(seed=...)` leaves it out
+    return env
+
+
 ENVIRONMENTS: dict[str, Any] = {
     "MlpPolicy": lambda: gym.make("CartPole-v1"),
     "MultiInputPolicy": Parts,
-    "CnnPolicy": lambda: FakeImageEnv(screen_height=36, screen_width=36, n_channels=1),
+    "CnnPolicy": images,
 }
 
 

@@ -3,6 +3,7 @@
 from sb3_angc.circuit.activations import ACTIVATIONS, Activation
 from sb3_angc.circuit.circuit import NGCCircuit
 from sb3_angc.circuit.diagnostics import CircuitDiagnostics, diagnose
+from sb3_angc.circuit.layers import Convolution
 from sb3_angc.circuit.settings import PRESETS, CircuitSettings
 from sb3_angc.circuit.state import CircuitState
 
@@ -13,6 +14,7 @@ __all__ = [
     "CircuitDiagnostics",
     "CircuitSettings",
     "CircuitState",
+    "Convolution",
     "NGCCircuit",
     "diagnose",
 ]

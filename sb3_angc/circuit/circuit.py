@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch as th
 from torch import nn
 
 from sb3_angc.circuit.activations import get_activation
+from sb3_angc.circuit.layers import Layer, PlainSynapses, make_synapses, plain_synapses
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.settling import Settling
 from sb3_angc.circuit.state import CircuitState
 from sb3_angc.circuit.sweeping import Sweeping
-from sb3_angc.circuit.synapses import DenseSynapses
 
 
 class NGCCircuit(nn.Module):
@@ -28,7 +27,7 @@ class NGCCircuit(nn.Module):
     Regression, without any reinforcement learning:
 
     >>> import torch as th
-    >>> from sb3_angc.circuit import NGCCircuit
+    >>> from sb3_angc.circuit import Convolution, NGCCircuit
     >>> _ = th.manual_seed(0)
     >>> x = th.rand(512, 2)
     >>> y = x[:, :1] * x[:, 1:]
@@ -42,48 +41,73 @@ class NGCCircuit(nn.Module):
 
     ``bundles`` lists the bundles of synapses from input to output.
 
-    :param layer_sizes: Sizes of all layers from the clamped input to the clamped output, at least two
+    Images are flat outside the circuit as well, ``(batch, channels * height * width)``. Of images
+    of 4 channels, 10 pixels high and wide, and of those together with 5 other numbers:
+
+    >>> NGCCircuit([(4, 10, 10), Convolution(16, 3), 128, 6]).layer_sizes
+    [400, 1024, 128, 6]
+    >>> NGCCircuit([[(4, 10, 10), 5], [Convolution(16, 3), 64], 128, 6]).layer_sizes
+    [405, 1088, 128, 6]
+
+    :param layers: All layers from the clamped input to the clamped output, at least two. An integer is
+        a layer of so many neurons, connected to all neurons before it; a tuple ``(channels, height,
+        width)`` an input image; a :class:`~sb3_angc.circuit.layers.Convolution` an image that sees
+        the image before it; a list stands for such parts side by side, each connected with its own
+        part of the layer before it
     :param preset: ``"settled"``, ``"paper"`` or ``"released"``, see ``PRESETS``
     :param name: Name of the circuit in errors and diagnostics
     :param settings: Single settings that override the preset's, see :class:`CircuitSettings`
-    :raises ValueError: If a size, the preset or a setting is not allowed
+    :raises ValueError: If a layer, the preset or a setting is not allowed
     """
 
-    bundles: list[DenseSynapses]
+    bundles: list[PlainSynapses]
     learning_time: th.Tensor
 
     def __init__(
-        self, layer_sizes: Sequence[int], preset: str = "settled", name: str = "circuit", **settings: Any
+        self, layers: Sequence[Layer], preset: str = "settled", name: str = "circuit", **settings: Any
     ) -> None:
         super().__init__()
-        layer_sizes = list(layer_sizes)
-        if len(layer_sizes) < 2 or not all(isinstance(size, int) and size >= 1 for size in layer_sizes):
-            raise ValueError(
-                f"layer_sizes={layer_sizes} is not allowed: it must hold at least two integers, "
-                "the input's and the output's, each at least 1"
-            )
         self.name = name
-        self.layer_sizes = layer_sizes
         self.settings: CircuitSettings = make_settings(preset, **settings)
-        self.synapses = nn.ModuleList(
-            DenseSynapses(
-                size_in,
-                size_out,
-                bias=self.settings.bias,
-                # Errors never travel back into the clamped input.
-                learned_feedback=self.settings.feedback == "learned" and index > 0,
-            )
-            for index, (size_in, size_out) in enumerate(pairwise(layer_sizes))
-        )
-        # Looking these up in the modules anew each time would cost more than small layers' products.
-        self._prediction_parameters = {
-            name: value for name, value in self.named_parameters() if not name.endswith("feedback")
-        }
-        self.bundles = list(self.synapses)  # type: ignore[arg-type]
+        bundles = make_synapses(layers, self.settings.bias, self.settings.feedback == "learned")
+        self.synapses = nn.ModuleList(bundles)
+        self.layer_sizes = [bundles[0].in_features, *(bundle.out_features for bundle in bundles)]
+        self._list_synapses()
         # Sum of the learning rates of all steps so far, on which the alignment decay depends.
         self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
         self._constrain_weights()
-        for bundle in self.bundles:
+        self._mirror(self._plain_synapses.values())
+
+    def _list_synapses(self) -> None:
+        # Looking these up in the modules anew each time would cost more than small layers' products.
+        # Bundles side by side have no weights of their own; all others do.
+        self.bundles = list(self.synapses)  # type: ignore[arg-type]
+        self._plain_synapses = plain_synapses(self)
+        self._prediction_parameters = {
+            name: value for name, value in self.named_parameters() if not name.endswith("feedback")
+        }
+
+    def replace_synapses(self, index: int, bundle: nn.Module) -> None:
+        """
+        Put synapses of another type in the place of a bundle, before any optimizer is made.
+
+        :param index: The bundle's place, 0 next to the input
+        :param bundle: Synapses with the methods of :class:`~sb3_angc.circuit.synapses.DenseSynapses`,
+            between layers of the same sizes; learned feedback gets its mirror phase
+        :raises ValueError: If the sizes differ
+        """
+        sizes = self.layer_sizes[index : index + 2]
+        if [bundle.in_features, bundle.out_features] != sizes:
+            raise ValueError(
+                f"bundle of {bundle.in_features} to {bundle.out_features} neurons is not allowed: "
+                f"bundle {index} connects {sizes[0]} to {sizes[1]}"
+            )
+        self.synapses[index] = bundle
+        self._list_synapses()
+        self._mirror(plain_synapses(bundle).values())
+
+    def _mirror(self, synapses: Iterable[PlainSynapses]) -> None:
+        for bundle in synapses:
             if bundle.feedback is not None and self.settings.mirror_patterns > 0:
                 bundle.mirror(self.settings.mirror_patterns)
 
@@ -140,16 +164,21 @@ class NGCCircuit(nn.Module):
             They are to be added: a step along them lowers the energy.
         """
         updates: dict[str, th.Tensor] = {}
-        for index, bundle in enumerate(self.bundles):
-            changes = bundle.hebbian(state.activities[index], state.errors[index])
+        for (prefix, bundle), ends in zip(self._plain_synapses.items(), self._ends(state), strict=True):
+            changes = bundle.hebbian(*ends)
             if self.settings.modulation:
                 changes["weight"] = changes["weight"] * bundle.modulation()[0]
             if self.settings.normalize_updates:
                 changes = {name: _normalized(change) for name, change in changes.items()}
             if bundle.feedback is not None:
                 changes["feedback"] = self._feedback_change(bundle, changes["weight"])
-            updates.update({f"synapses.{index}.{name}": change for name, change in changes.items()})
+            updates.update({f"{prefix}.{name}": change for name, change in changes.items()})
         return updates
+
+    def _ends(self, state: CircuitState) -> Iterator[tuple[th.Tensor, th.Tensor]]:
+        """Presynaptic activity and postsynaptic error of all synapses that learn."""
+        for bundle, activity, error in zip(self.bundles, state.activities, state.errors, strict=True):
+            yield from bundle.ends(activity, error)
 
     def step(
         self,
@@ -187,19 +216,19 @@ class NGCCircuit(nn.Module):
 
     def _weights_beside_feedback(self) -> tuple[list[th.Tensor], list[th.Tensor]]:
         """``W`` and ``E`` of the bundles with error weights of their own."""
-        learned = [bundle for bundle in self.bundles if bundle.feedback is not None]
+        learned = [bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None]
         return [bundle.weight for bundle in learned], [bundle.feedback for bundle in learned]  # type: ignore[misc]
 
     def _move_feedback(self, feedbacks: list[th.Tensor], weight_changes: list[th.Tensor]) -> None:
         if self.settings.modulation or self.settings.feedback_rate != 1:
-            learned = [bundle for bundle in self.bundles if bundle.feedback is not None]
+            learned = [bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None]
             weight_changes = [
                 self._feedback_change(bundle, change)
                 for bundle, change in zip(learned, weight_changes, strict=True)
             ]
         th._foreach_add_(feedbacks, weight_changes)
 
-    def _feedback_change(self, bundle: DenseSynapses, weight_change: th.Tensor) -> th.Tensor:
+    def _feedback_change(self, bundle: PlainSynapses, weight_change: th.Tensor) -> th.Tensor:
         """``dE = gamma_e dW.T * M_E`` (``E`` is stored beside ``W``: no transpose)."""
         change = weight_change
         if self.settings.feedback_rate != 1:
@@ -221,7 +250,7 @@ class NGCCircuit(nn.Module):
     def _constrain_weights(self) -> None:
         """``W <- norm * W / |W|`` for every weight matrix, where a norm is set."""
         if self.settings.weight_norm is not None:
-            for bundle in self.bundles:
+            for bundle in self._plain_synapses.values():
                 for matrix in (bundle.weight, bundle.feedback):
                     if matrix is not None:
                         matrix.mul_(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch as th
 from torch.nn import functional as F
 
-from sb3_angc.circuit.activations import get_activation
 from sb3_angc.circuit.circuit import NGCCircuit
+from sb3_angc.circuit.layers import Synapses, plain_synapses
 from sb3_angc.circuit.state import CircuitState
 
 
@@ -74,9 +74,7 @@ def diagnose(
             for e, gain in zip(state.errors, circuit.settings.error_gains(len(bundles)), strict=True)
         ],
         error_norm=[_mean_norm(error) for error in state.errors],
-        feedback_alignment=[
-            None if bundle.feedback is None else _cosine(bundle.weight, bundle.feedback) for bundle in bundles
-        ],
+        feedback_alignment=[_alignment(bundle) for bundle in bundles],
         gradient_cosine=(
             _gradient_cosines(circuit, state, x, y, clamped) if with_gradient else [None] * len(bundles)
         ),
@@ -90,24 +88,34 @@ def _mean_norm(rows: th.Tensor) -> float:
     return float(rows.norm(dim=1).mean())
 
 
-def _cosine(first: th.Tensor, second: th.Tensor) -> float:
-    return float(F.cosine_similarity(first.flatten(), second.flatten(), dim=0))
+def _cosine(first: list[th.Tensor], second: list[th.Tensor]) -> float:
+    one, other = (th.cat([tensor.flatten() for tensor in tensors]) for tensors in (first, second))
+    return float(F.cosine_similarity(one, other, dim=0))
+
+
+def _alignment(bundle: Synapses) -> float | None:
+    pairs = [(part.weight, part.feedback) for part in plain_synapses(bundle).values()]
+    if any(feedback is None for _, feedback in pairs):
+        return None
+    return _cosine([weight for weight, _ in pairs], [feedback for _, feedback in pairs])  # type: ignore[misc]
 
 
 def _gradient_cosines(
     circuit: NGCCircuit, state: CircuitState, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None
 ) -> list[float | None]:
-    phi = get_activation(circuit.settings.activation).function
-    g = get_activation(circuit.settings.prediction_activation).function
-    weights = [bundle.weight.detach().clone().requires_grad_() for bundle in circuit.bundles]
+    weights = {
+        name: value.detach().clone().requires_grad_()
+        for name, value in circuit.prediction_parameters().items()
+        if name.endswith("weight")
+    }
     with th.enable_grad():
-        activity = phi(x) if circuit.settings.activate_input else x
-        for bundle, weight in zip(circuit.bundles, weights, strict=True):
-            prediction = g(F.linear(activity, weight, bundle.bias))
-            activity = phi(prediction)
+        prediction = th.func.functional_call(circuit, weights, (x,))
         error = (y - prediction) if clamped is None else (y - prediction) * clamped
-        gradients = th.autograd.grad(0.5 * error.square().sum(1).mean(), weights)
+        gradients = th.autograd.grad(0.5 * error.square().sum(1).mean(), list(weights.values()))
     updates = circuit.local_updates(state)
-    return [
-        _cosine(updates[f"synapses.{index}.weight"], -gradient) for index, gradient in enumerate(gradients)
-    ]
+    gradient_of = dict(zip(weights, gradients, strict=True))
+    cosines: list[float | None] = []
+    for index in range(len(circuit.bundles)):
+        names = [name for name in weights if name.startswith(f"synapses.{index}.")]
+        cosines.append(-_cosine([updates[name] for name in names], [gradient_of[name] for name in names]))
+    return cosines

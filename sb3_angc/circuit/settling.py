@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch as th
 
 from sb3_angc.circuit.activations import get_activation
+from sb3_angc.circuit.layers import PlainSynapses
 from sb3_angc.circuit.settings import CircuitSettings
 from sb3_angc.circuit.state import CircuitState, squared_norm, total
-from sb3_angc.circuit.synapses import DenseSynapses
 
 
 class Settling:
@@ -31,7 +31,7 @@ class Settling:
 
     def __init__(
         self,
-        synapses: Sequence[DenseSynapses],
+        synapses: Sequence[PlainSynapses],
         settings: CircuitSettings,
         x: th.Tensor,
         y: th.Tensor,

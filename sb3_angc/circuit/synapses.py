@@ -59,6 +59,10 @@ class DenseSynapses(nn.Module):
         """``e E``: ``(batch, out_features)`` to ``(batch, in_features)``."""
         return error @ (self.weight if self.feedback is None else self.feedback)
 
+    def ends(self, activity: th.Tensor, error: th.Tensor) -> list[tuple[th.Tensor, th.Tensor]]:
+        """Presynaptic activity and postsynaptic error of the bundle, or of each of its parts."""
+        return [(activity, error)]
+
     def hebbian(self, activity: th.Tensor, error: th.Tensor) -> dict[str, th.Tensor]:
         """
         The correlation of what each synapse sees at its two ends, averaged over the batch.

@@ -1,0 +1,191 @@
+"""Images among the observations: which are, how they are laid out, and which layers see them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space_channels_first
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch.nn import functional as F
+
+from sb3_angc.circuit import Convolution
+from sb3_angc.circuit.layers import Layer
+
+ImageShape = tuple[int, int, int]
+
+# Mnih et al. 2015, https://doi.org/10.1038/nature14236; it needs images of at least 36 x 36.
+NATURE = [Convolution(32, 8, 4), Convolution(64, 4, 2), Convolution(64, 3)]
+NATURE_SIDE = 36
+MEDIUM = [Convolution(16, 3, 2), Convolution(32, 3, 2)]
+MEDIUM_SIDE = 13
+SMALL_CHANNELS = 16  # Young & Tian 2019, https://arxiv.org/abs/1903.03176, for 10 x 10
+
+# Hidden neurons beside each convolution, of what is not an image
+UNITS_BESIDE_IMAGES = 64
+
+
+def is_image(space: spaces.Space[Any]) -> bool:
+    """
+    :param space: An observation space
+    :return: Whether it is a Box of three dimensions with values in [0, 255] or in [0, 1]
+    """
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+        return False
+    return bool((space.low == 0).all() and any((space.high == high).all() for high in (1, 255)))
+
+
+class ImageExtractor(BaseFeaturesExtractor):
+    """
+    Flattens images, channels first. SB3 has put the channels of uint8 images first already; of
+    others, the smallest of the three dimensions is taken to be the channels, as SB3 does.
+
+    :param observation_space: A Box of three dimensions
+    :raises ValueError: If the space is of another kind
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+        if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 3:
+            raise ValueError(
+                f"observation_space={observation_space} is not allowed with CnnPolicy: it must be a Box of "
+                "three dimensions. Use MultiInputPolicy for Dict observations, MlpPolicy for all others"
+            )
+        super().__init__(observation_space, math.prod(observation_space.shape))
+        self.channels_first = is_image_space_channels_first(observation_space)
+        one, other, last = observation_space.shape
+        self.image_shapes: list[ImageShape] = [
+            (one, other, last) if self.channels_first else (last, one, other)
+        ]
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        """``(batch, *shape)`` to ``(batch, channels * height * width)``"""
+        images = observations if self.channels_first else observations.permute(0, 3, 1, 2)
+        return images.flatten(1)
+
+
+class PartsExtractor(BaseFeaturesExtractor):
+    """
+    Flattens and joins the parts of Dict observations: images first (see :func:`is_image`), then all
+    others, both in the space's order.
+
+    :param observation_space: A Dict
+    :raises ValueError: If the space is of another kind
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+        if not isinstance(observation_space, spaces.Dict):
+            raise ValueError(
+                f"observation_space={observation_space} is not allowed with MultiInputPolicy: it must be a "
+                "Dict. Use CnnPolicy for images, MlpPolicy for all others"
+            )
+        super().__init__(observation_space, sum(map(get_flattened_obs_dim, observation_space.values())))
+        self.images = {
+            key: ImageExtractor(space) for key, space in observation_space.items() if is_image(space)
+        }
+        self.others = [key for key in observation_space if key not in self.images]
+        self.image_shapes: list[ImageShape] = [
+            shape for image in self.images.values() for shape in image.image_shapes
+        ]
+
+    def forward(self, observations: dict[str, th.Tensor]) -> th.Tensor:
+        """``(batch, features_dim)``"""
+        images = [image(observations[key]) for key, image in self.images.items()]
+        return th.cat(images + [observations[key].flatten(1) for key in self.others], dim=1)
+
+
+def default_convolutions(image: ImageShape) -> list[Convolution]:
+    """
+    :param image: ``(channels, height, width)``
+    :return: The convolutions of :class:`~stable_baselines3.common.torch_layers.NatureCNN` for images
+        that are large enough, those of MinAtar's agents for small ones, and two of stride 2 between
+    """
+    side = min(image[1:])
+    if side >= NATURE_SIDE:
+        return NATURE
+    return MEDIUM if side >= MEDIUM_SIDE else [Convolution(SMALL_CHANNELS, min(3, side))]
+
+
+def default_hidden_sizes(images: Sequence[ImageShape]) -> list[int]:
+    """
+    :param images: Images ``(channels, height, width)`` that a controller sees
+    :return: Sizes of the dense layers behind their convolutions
+    """
+    return [512 if any(min(image[1:]) >= NATURE_SIDE for image in images) else 128]
+
+
+def observation_layers(
+    images: Sequence[ImageShape], n_others: int, cnn_arch: Sequence[Sequence[int]] | None
+) -> list[Layer]:
+    """
+    The first layers of a circuit that sees images. All parts of an observation pass as many layers:
+    images of fewer convolutions go on through 1 x 1 ones, and what is not an image through
+    ``UNITS_BESIDE_IMAGES`` neurons beside each convolution.
+
+    :param images: Images ``(channels, height, width)`` in the observation, may be none
+    :param n_others: Number of features that are not pixels
+    :param cnn_arch: Convolutions of each image, ``(channels, kernel_size[, stride[, padding]])``
+        each; ``None`` chooses by the image's size
+    :return: Layers, the clamped input first
+    :raises ValueError: If a convolution is not allowed
+    """
+    if not images:
+        if cnn_arch is not None:
+            raise ValueError(
+                f"cnn_arch={cnn_arch!r} is not allowed here: there are no images. It is for CnnPolicy, and "
+                "for MultiInputPolicy with images among the observation's parts"
+            )
+        return [n_others]
+    if cnn_arch is None:
+        towers = [default_convolutions(image) for image in images]
+    else:
+        towers = [_convolutions(cnn_arch) for _ in images]
+    depth = max(map(len, towers))
+    parts: list[list[Any]] = [
+        [image, *tower, *[Convolution(tower[-1].channels, 1)] * (depth - len(tower))]
+        for image, tower in zip(images, towers, strict=True)
+    ]
+    if n_others > 0:
+        parts.append([n_others] + [UNITS_BESIDE_IMAGES] * depth)
+    return parts[0] if len(parts) == 1 else [list(layer) for layer in zip(*parts, strict=True)]
+
+
+def _convolutions(cnn_arch: Sequence[Sequence[int]]) -> list[Convolution]:
+    is_sequence = isinstance(cnn_arch, (list, tuple)) and len(cnn_arch) > 0
+    if not is_sequence or not all(isinstance(c, (list, tuple)) and 2 <= len(c) <= 4 for c in cnn_arch):
+        raise ValueError(
+            f"cnn_arch={cnn_arch!r} is not allowed: it must be a list of at least one "
+            "(channels, kernel_size[, stride[, padding]])"
+        )
+    try:
+        return [Convolution(*numbers) for numbers in cnn_arch]
+    except ValueError as error:
+        raise ValueError(f"cnn_arch={cnn_arch!r} is not allowed: {error}") from error
+
+
+class Sketch(th.nn.Module):
+    """
+    A fixed random projection that keeps squared distances on average (feature hashing, Weinberger et
+    al. 2009, https://arxiv.org/abs/0902.2206): the inputs, each with a random sign, are dealt out in
+    turn to ``size`` sums. ``E |P x|^2 = |x|^2``, with a relative variance of at most about ``2 / size``
+    where ``x`` is spread over many inputs. It costs one pass over the inputs and no product.
+
+    :param n_inputs: Number of inputs
+    :param size: Number of sums, at most ``n_inputs``
+    """
+
+    signs: th.Tensor
+
+    def __init__(self, n_inputs: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.rest = -n_inputs % size
+        self.register_buffer("signs", 2.0 * th.randint(0, 2, (n_inputs,)) - 1)
+
+    def forward(self, x: th.Tensor) -> th.Tensor:
+        """``(batch, n_inputs)`` to ``(batch, size)``"""
+        dealt = F.pad(x * self.signs, (0, self.rest)).view(len(x), -1, self.size)
+        sums: th.Tensor = dealt.sum(1)
+        return sums
