@@ -470,8 +470,7 @@ def draw(cells: Cells) -> Figure:
         panel.set_yscale("log")
         panel.set_ylim(0.8e-4, 3)
         panel.set_title(condition.title, fontsize=10)
-    for panel in panels[-3:]:
-        panel.set_xlabel("products of the batch with a 256 x 256 matrix")
+    panels[-2].set_xlabel("products of the batch with a 256 x 256 matrix")
     for panel in panels[::3]:
         panel.set_ylabel("energy above minimum\n(share of that at the start)")
     handles, labels = panels[0].get_legend_handles_labels()
