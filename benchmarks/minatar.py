@@ -13,6 +13,7 @@ import torch as th
 from gymnasium import spaces
 from minatar.gym import register_envs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn import CnnPolicy
 from torch import nn
 
@@ -74,5 +75,18 @@ class SmallCNN(BaseFeaturesExtractor):
 class DQNPolicy(CnnPolicy):
     """DQN's CnnPolicy with :class:`SmallCNN`, and the values of the actions right behind it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, net_arch=[], features_extractor_class=SmallCNN, **kwargs)
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=[],
+            features_extractor_class=SmallCNN,
+            **kwargs,
+        )

@@ -18,6 +18,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor, load_results
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_angc import ANGC, __version__
 
@@ -43,7 +44,9 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     folder.mkdir(parents=True)
-    model.set_env(Monitor(gym.make(arguments.env), str(folder / "episodes")))
+    env = DummyVecEnv([lambda: Monitor(gym.make(arguments.env), str(folder / "episodes"))])
+    env.seed(arguments.seed)  # the model seeded the environment that it was made with
+    model.set_env(env)
 
     print(f"Training ANGC on {arguments.env} for {arguments.steps} steps, seed {arguments.seed}")
     started = time.monotonic()
@@ -74,7 +77,8 @@ def main() -> int:
     print(f"Mean return of {EVALUATION_EPISODES} episodes: {np.mean(returns):.1f} +/- {np.std(returns):.1f}")
     print(f"Training took {seconds:.0f} s. Saved in {folder}:")
     for name in ("model.zip", "learning_curve.png", "summary.json"):
-        print(f"  {folder / name}")
+        if (folder / name).exists():  # a run shorter than an episode has no curve
+            print(f"  {folder / name}")
     return 0
 
 

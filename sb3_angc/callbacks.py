@@ -14,6 +14,9 @@ class CircuitDiagnosticsCallback(BaseCallback):
     for each layer ``energy``, ``error_norm``, ``feedback_alignment``, ``dead_units`` and
     ``settling_residual``, numbered from 1, the first hidden layer.
 
+    ``history`` keeps all measurements, each as the number of environment steps and the figures of
+    ``"controller"`` and ``"generator"``: what :mod:`sb3_angc.plots` draws.
+
     :param frequency: Environment steps between two measurements
     :param with_gradient: Whether to add ``gradient_cosine``, the cosine of each layer's update
         with the true gradient; this alone uses autograd
@@ -28,12 +31,15 @@ class CircuitDiagnosticsCallback(BaseCallback):
             raise ValueError(f"frequency={frequency} is not allowed: it must be at least 1")
         self.frequency = frequency
         self.with_gradient = with_gradient
+        self.history: list[tuple[int, dict[str, CircuitDiagnostics]]] = []
         self._last_measured = 0
 
     def _on_step(self) -> bool:
         if self.model._n_updates > 0 and self.num_timesteps - self._last_measured >= self.frequency:
             self._last_measured = self.num_timesteps
-            for name, diagnostics in self.model.diagnose(self.with_gradient).items():
+            figures = self.model.diagnose(self.with_gradient)
+            self.history.append((self.num_timesteps, figures))
+            for name, diagnostics in figures.items():
                 self._record(name, diagnostics)
         return True
 

@@ -40,8 +40,8 @@ def torch_network(circuit: NGCCircuit, layers: list[Any]) -> nn.ModuleList:
                 )
             else:
                 module = nn.Linear(weight.shape[1], part, dtype=th.float64)
-            module.weight.data = weight.detach().reshape(module.weight.shape).clone()  # type: ignore[operator, union-attr]
-            module.bias.data = bias.detach().clone()  # type: ignore[operator, union-attr]
+            module.weight.data = weight.detach().reshape(module.weight.shape).clone()
+            module.bias.data = bias.detach().clone()
             modules.append(module)
         network.append(nn.ModuleList(modules))
     return network
@@ -53,7 +53,7 @@ def run_torch(network: nn.ModuleList, first: Any, x: th.Tensor) -> th.Tensor:
     sizes = [math.prod(extent) if isinstance(extent, tuple) else extent for extent in extents]
     activities = [
         rows.unflatten(1, extent) if isinstance(extent, tuple) else rows
-        for rows, extent in zip(x.split(sizes, dim=1), extents, strict=True)
+        for rows, extent in zip(th.split(x, sizes, dim=1), extents, strict=True)
     ]
     for index, layer in enumerate(network):
         assert isinstance(layer, nn.ModuleList)
@@ -152,7 +152,7 @@ def test_modulation_by_hand() -> None:
 
 def test_squared_spectral_norm_is_that_of_the_unrolled_matrix() -> None:
     th.manual_seed(0)
-    bundles = [ConvSynapses((2, 6, 5), 3, 3, 2, 1, True, True), DenseSynapses(4, 5, True, False)]
+    bundles: list[Any] = [ConvSynapses((2, 6, 5), 3, 3, 2, 1, True, True), DenseSynapses(4, 5, True, False)]
     joint = ParallelSynapses(bundles).double()
     for bundle in (*bundles, joint):
         matrix = bundle.predict_change(th.eye(bundle.in_features, dtype=th.float64))
@@ -199,7 +199,8 @@ def test_mirror_gives_feedback_what_prediction_transmits(padding: int) -> None:
 def test_circuits_mirror_every_part() -> None:
     th.manual_seed(0)
     circuit = NGCCircuit([[(2, 9, 9), 3], [Convolution(3, 3, 2), 4], [Convolution(2, 2), 4], 6, 2])
-    alignments = diagnose(circuit, *(rows.float() for rows in random_batch(circuit))).feedback_alignment
+    x, y = (rows.float() for rows in random_batch(circuit))
+    alignments = diagnose(circuit, x, y).feedback_alignment
     assert alignments[0] is None
     assert min(a for a in alignments if a is not None) > 0.98
 
@@ -289,6 +290,11 @@ def test_layers_that_do_not_fit_are_named(layers: list[Any], message: str) -> No
 def test_convolution_of_bad_numbers(numbers: Any) -> None:
     with pytest.raises(ValueError, match="is not allowed: it must be an integer of at least"):
         Convolution(*numbers)
+
+
+def test_convolution_of_padding_alone() -> None:
+    with pytest.raises(ValueError, match=r"padding=3 is not allowed: it must be less than kernel_size=3"):
+        Convolution(4, 3, 1, 3)
 
 
 def test_state_dict_keeps_dense_names() -> None:

@@ -10,11 +10,12 @@ import torch as th
 from torch import nn
 
 from sb3_angc.circuit.activations import get_activation
-from sb3_angc.circuit.layers import Layer, PlainSynapses, Synapses, make_synapses, plain_synapses
+from sb3_angc.circuit.layers import Layer, PlainSynapses, make_synapses, plain_synapses
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.settling import Settling
 from sb3_angc.circuit.state import CircuitState
 from sb3_angc.circuit.sweeping import Sweeping
+from sb3_angc.circuit.synapses import DenseSynapses
 
 
 class NGCCircuit(nn.Module):
@@ -60,7 +61,7 @@ class NGCCircuit(nn.Module):
     :raises ValueError: If a layer, the preset or a setting is not allowed
     """
 
-    bundles: list[Synapses]
+    bundles: list[DenseSynapses]  # or its siblings, of the same interface
     learning_time: th.Tensor
 
     def __init__(
@@ -69,7 +70,8 @@ class NGCCircuit(nn.Module):
         super().__init__()
         self.name = name
         self.settings: CircuitSettings = make_settings(preset, **settings)
-        self.bundles = make_synapses(layers, self.settings.bias, self.settings.feedback == "learned")
+        has_feedback = self.settings.feedback == "learned"
+        self.bundles = make_synapses(layers, self.settings.bias, has_feedback)  # type: ignore[assignment]
         self.synapses = nn.ModuleList(self.bundles)
         self.layer_sizes = [self.bundles[0].in_features, *(bundle.out_features for bundle in self.bundles)]
         # Looking these up in the modules anew each time would cost more than small layers' products.
@@ -126,7 +128,7 @@ class NGCCircuit(nn.Module):
     def dynamics(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> Sweeping | Settling:
         """The settling that :meth:`settle` runs, at its initial state. Parameters as there."""
         kind = Sweeping if self.settings.order == "sweep" else Settling
-        return kind(self.bundles, self.settings, x, y, clamped)  # type: ignore[arg-type]
+        return kind(self.bundles, self.settings, x, y, clamped)
 
     def local_updates(self, state: CircuitState) -> dict[str, th.Tensor]:
         """

@@ -7,6 +7,7 @@ import math
 import torch as th
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 from sb3_angc.circuit.synapses import _parameter
 
@@ -100,7 +101,7 @@ class ConvSynapses(nn.Module):
         """
         images, errors = self._images(activity, self.in_shape), self._images(error, self.out_shape)
         # A plain function of two tensors, for all its name: no graph is built or walked.
-        correlation = nn.grad.conv2d_weight(
+        correlation = conv2d_weight(
             images, self.kernel_shape, errors, stride=self.stride, padding=self.padding
         )
         updates = {"weight": correlation.reshape(self.weight.shape).div_(len(error))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from torch import nn
@@ -22,7 +22,7 @@ class Convolution:
     :param channels: Number of channels
     :param kernel_size: Side of the square patch
     :param stride: Distance between two patches
-    :param padding: Zeros around the image before, on each side
+    :param padding: Zeros around the image before, on each side, fewer than ``kernel_size``
     :raises ValueError: If a number is not allowed
     """
 
@@ -38,6 +38,11 @@ class Convolution:
                 raise ValueError(
                     f"{name}={value!r} is not allowed: it must be an integer of at least {least}"
                 )
+        if self.padding >= self.kernel_size:
+            raise ValueError(
+                f"padding={self.padding} is not allowed: it must be less than kernel_size={self.kernel_size}, "
+                "or some patches would hold nothing else"
+            )
 
 
 # Neurons without order, an input image (channels, height, width), or a convolution
@@ -100,7 +105,9 @@ def _connect_part(
     if isinstance(part, Convolution):
         if not isinstance(extents, tuple):
             raise ValueError(f"{part} is not allowed here: it needs an image before it, not {extents}")
-        convolution = ConvSynapses(extents, *astuple(part), bias, learned_feedback)
+        convolution = ConvSynapses(
+            extents, part.channels, part.kernel_size, part.stride, part.padding, bias, learned_feedback
+        )
         return convolution, convolution.out_shape
     assert isinstance(part, int)
     return DenseSynapses(_size(extents), part, bias, learned_feedback), part

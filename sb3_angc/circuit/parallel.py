@@ -46,11 +46,11 @@ class ParallelSynapses(nn.Module):
 
     def ends(self, activity: th.Tensor, error: th.Tensor) -> list[tuple[th.Tensor, th.Tensor]]:
         """Presynaptic activity and postsynaptic error of the bundle, or of each of its parts."""
-        activities, errors = activity.split(self.in_sizes, dim=1), error.split(self.out_sizes, dim=1)
+        activities, errors = th.split(activity, self.in_sizes, dim=1), th.split(error, self.out_sizes, dim=1)
         return list(zip(activities, errors, strict=True))
 
     def _each(
         self, function: Callable[[Any, th.Tensor], th.Tensor], rows: th.Tensor, sizes: list[int]
     ) -> th.Tensor:
-        parts = zip(self.parts, rows.split(sizes, dim=1), strict=True)
+        parts = zip(self.parts, th.split(rows, sizes, dim=1), strict=True)
         return th.cat([function(part, its_rows) for part, its_rows in parts], dim=1)

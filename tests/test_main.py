@@ -1,0 +1,69 @@
+"""``python -m sb3_angc``: what it keeps is what it trained."""
+
+import json
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor, load_results
+
+pytest.importorskip("matplotlib", reason="matplotlib is the extra 'plots'")
+pytest.importorskip("tqdm", reason="the progress bar is part of the extra 'dev'")
+
+from sb3_angc import ANGC, __version__
+from sb3_angc.__main__ import EVALUATION_EPISODES, EVALUATION_SEED_OFFSET, main
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["sb3_angc", *arguments])
+    return main()
+
+
+def test_keeps_model_curve_and_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--steps", "1100", "--seed", "3", "--output", str(tmp_path))
+    assert run(monkeypatch, *arguments) == 0
+    folder = tmp_path / "CartPole-v1_seed3"
+    assert str(folder / "model.zip") in capsys.readouterr().out
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["environment"], summary["steps"], summary["seed"]) == ("CartPole-v1", 1100, 3)
+    assert summary["version"] == __version__
+    assert summary["updates"] == 25  # one in four steps after the first thousand
+    assert summary["evaluation_mean"] == pytest.approx(np.mean(summary["evaluation_returns"]))
+    assert load_results(str(folder))["l"].sum() <= 1100
+
+    # The saved model earns what the summary says, on the same episodes.
+    env = Monitor(gym.make("CartPole-v1"))
+    env.reset(seed=3 + EVALUATION_SEED_OFFSET)
+    returns, _ = evaluate_policy(
+        ANGC.load(folder / "model.zip"), env, EVALUATION_EPISODES, return_episode_rewards=True
+    )
+    assert returns == summary["evaluation_returns"]
+
+    # Nothing is overwritten, and one seed gives one result.
+    assert run(monkeypatch, *arguments) == 0
+    again = json.loads((tmp_path / "CartPole-v1_seed3_2" / "summary.json").read_text())
+    assert again["evaluation_returns"] == summary["evaluation_returns"]
+
+
+def test_no_finished_episode_has_no_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--steps", "5", "--output", str(tmp_path)) == 0
+    assert {path.name for path in (tmp_path / "CartPole-v1_seed0").iterdir()} >= {"model.zip", "summary.json"}
+    assert not (tmp_path / "CartPole-v1_seed0" / "learning_curve.png").exists()
+    assert "learning_curve" not in capsys.readouterr().out
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--env", "CartPol-v1", "--output", str(tmp_path)) == 2
+    assert capsys.readouterr().err.startswith("error: env='CartPol-v1' is not a registered environment")
+    assert not list(tmp_path.iterdir())
