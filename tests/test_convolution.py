@@ -32,7 +32,7 @@ def torch_network(circuit: NGCCircuit, layers: list[Any]) -> nn.ModuleList:
         for number, part in enumerate(layer if isinstance(layer, list) else [layer]):
             name = f"synapses.{index}" + (f".parts.{number}" if isinstance(layer, list) else "")
             weight, bias = parts[f"{name}.weight"], parts[f"{name}.bias"]
-            module: nn.Module
+            module: nn.Conv2d | nn.Linear
             if isinstance(part, Convolution):
                 in_channels = weight.shape[1] // part.kernel_size**2
                 module = nn.Conv2d(
@@ -41,6 +41,7 @@ def torch_network(circuit: NGCCircuit, layers: list[Any]) -> nn.ModuleList:
             else:
                 module = nn.Linear(weight.shape[1], part, dtype=th.float64)
             module.weight.data = weight.detach().reshape(module.weight.shape).clone()
+            assert module.bias is not None
             module.bias.data = bias.detach().clone()
             modules.append(module)
         network.append(nn.ModuleList(modules))
@@ -52,7 +53,7 @@ def run_torch(network: nn.ModuleList, first: Any, x: th.Tensor) -> th.Tensor:
     extents = first if isinstance(first, list) else [first]
     sizes = [math.prod(extent) if isinstance(extent, tuple) else extent for extent in extents]
     activities = [
-        rows.unflatten(1, extent) if isinstance(extent, tuple) else rows
+        rows.reshape(-1, *extent) if isinstance(extent, tuple) else rows
         for rows, extent in zip(th.split(x, sizes, dim=1), extents, strict=True)
     ]
     for index, layer in enumerate(network):

@@ -101,7 +101,7 @@ class ConvSynapses(nn.Module):
         """
         images, errors = self._images(activity, self.in_shape), self._images(error, self.out_shape)
         # A plain function of two tensors, for all its name: no graph is built or walked.
-        correlation = conv2d_weight(
+        correlation: th.Tensor = conv2d_weight(  # type: ignore[no-untyped-call]
             images, self.kernel_shape, errors, stride=self.stride, padding=self.padding
         )
         updates = {"weight": correlation.reshape(self.weight.shape).div_(len(error))}

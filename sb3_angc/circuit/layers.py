@@ -40,8 +40,8 @@ class Convolution:
                 )
         if self.padding >= self.kernel_size:
             raise ValueError(
-                f"padding={self.padding} is not allowed: it must be less than kernel_size={self.kernel_size}, "
-                "or some patches would hold nothing else"
+                f"padding={self.padding} is not allowed: it must be less than "
+                f"kernel_size={self.kernel_size}, or some patches would hold nothing else"
             )
 
 
