@@ -174,6 +174,7 @@ class ANGCPolicy(BasePolicy):
         self.generator_optimizer = self._make_optimizer(self.generator, lr_schedule(1))
 
     def _hidden_sizes(self, circuit: str) -> list[int]:
+        sizes: Any = self.net_arch
         if isinstance(self.net_arch, dict):
             if set(self.net_arch) != {"controller", "generator"}:
                 raise ValueError(

@@ -26,6 +26,7 @@ from torch import nn
 
 from sb3_angc.buffers import FollowingNStepReplayBuffer
 from sb3_angc.circuit import Activation
+from sb3_angc.images import ImageExtractor, PartsExtractor
 from sb3_angc.saving import writing
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ CLASSES: dict[str, type] = {
             for name in ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
         ),
         *(nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Tanh, nn.ELU, nn.Softplus),
-        *(FlattenExtractor, CombinedExtractor),
+        *(FlattenExtractor, CombinedExtractor, ImageExtractor, PartsExtractor),
         *(ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer, FollowingNStepReplayBuffer),
     )
 }
@@ -158,7 +159,9 @@ def _build(
     settings = {name: _decode(value) for name, value in content["settings"].items()}
     if isinstance(settings["train_freq"], list):
         settings["train_freq"] = tuple(settings["train_freq"])  # JSON has no tuples
-    _check_sizes(settings["policy_kwargs"].get("net_arch"), tensors)
+    _check_sizes("net_arch", settings["policy_kwargs"].get("net_arch"), tensors)
+    for layer in settings["policy_kwargs"].get("cnn_arch") or []:
+        _check_sizes("cnn_arch", [*layer, layer[1] ** 2], tensors)  # a kernel's weights as well
     # Created without an environment, as SB3's load() does it.
     model = cls(
         cls.policy_aliases[content["policy"]],  # type: ignore[arg-type]
@@ -191,10 +194,10 @@ def _check_complete(policy: nn.Module, tensors: dict[str, th.Tensor]) -> None:
         raise ValueError(f"its tensors are not those of the policy it describes: {', '.join(different)}")
 
 
-def _check_sizes(net_arch: Any, tensors: dict[str, th.Tensor]) -> None:
+def _check_sizes(name: str, arch: Any, tensors: dict[str, th.Tensor]) -> None:
     """A layer cannot be larger than the largest tensor: no memory is taken on a file's word alone."""
     largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
-    entries = [net_arch]
+    entries = [arch]
     while entries:
         entry = entries.pop()
         if isinstance(entry, (list, tuple)):
@@ -202,7 +205,7 @@ def _check_sizes(net_arch: Any, tensors: dict[str, th.Tensor]) -> None:
         elif isinstance(entry, dict):
             entries.extend(entry.values())
         elif isinstance(entry, int) and entry > largest:
-            raise ValueError(f"its net_arch has a layer of {entry}, and its largest tensor only {largest}")
+            raise ValueError(f"its {name} has a layer of {entry}, and its largest tensor only {largest}")
 
 
 def _stored_arguments(cls: type[ANGC]) -> list[str]:

@@ -32,7 +32,7 @@ def torch_network(circuit: NGCCircuit, layers: list[Any]) -> nn.ModuleList:
         for number, part in enumerate(layer if isinstance(layer, list) else [layer]):
             name = f"synapses.{index}" + (f".parts.{number}" if isinstance(layer, list) else "")
             weight, bias = parts[f"{name}.weight"], parts[f"{name}.bias"]
-            module: nn.Module
+            module: nn.Conv2d | nn.Linear
             if isinstance(part, Convolution):
                 in_channels = weight.shape[1] // part.kernel_size**2
                 module = nn.Conv2d(
@@ -291,6 +291,11 @@ def test_layers_that_do_not_fit_are_named(layers: list[Any], message: str) -> No
 def test_convolution_of_bad_numbers(numbers: Any) -> None:
     with pytest.raises(ValueError, match="is not allowed: it must be an integer of at least"):
         Convolution(*numbers)
+
+
+def test_convolution_of_padding_alone() -> None:
+    with pytest.raises(ValueError, match=r"padding=3 is not allowed: it must be less than kernel_size=3"):
+        Convolution(4, 3, 1, 3)
 
 
 def test_state_dict_keeps_dense_names() -> None:

@@ -123,6 +123,7 @@ def test_frame_stack_learns_saves_and_loads(tmp_path: Path) -> None:
     loaded = ANGC.load(tmp_path / "angc", device="cpu")
     images = th.randint(0, 256, (20, 4, 40, 40), dtype=th.uint8)
     assert th.equal(loaded.policy.q_values(images), model.policy.q_values(images))
+    # the random sketch is the same after loading:
     features = model.policy.features(images)
     assert th.equal(loaded.policy.generator_features(features), model.policy.generator_features(features))
     last = np.moveaxis(images.numpy(), 1, 3)  # as the environment gives them
@@ -177,6 +178,20 @@ def test_dict_with_an_image(channel_last: bool, tmp_path: Path) -> None:
     model.policy.save(str(tmp_path / "policy"))
     loaded = type(model.policy).load(str(tmp_path / "policy"), device="cpu")
     assert th.equal(loaded.q_values(observations), model.policy.q_values(observations))
+
+
+@pytest.mark.parametrize("env", [BlobEnv(dtype=bool), SimpleMultiObsEnv()], ids=["image", "dict"])
+def test_safe_file_of_an_image_policy(env: gym.Env[Any, Any], tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="safetensors is the extra 'safe'")
+    settings = {**TINY_IMAGES, "policy_kwargs": {"net_arch": [16], "cnn_arch": [(4, 3, 2), (6, 2)]}}
+    model = ANGC(env, **settings).learn(40)
+    model.save_safe(tmp_path / "agent")
+    loaded = ANGC.load_safe(tmp_path / "agent", device="cpu")
+    model.observation_space.seed(0)
+    tensor, _ = model.policy.obs_to_tensor(model.observation_space.sample())
+    assert th.equal(loaded.policy.q_values(tensor), model.policy.q_values(tensor))
+    features = model.policy.features(tensor)
+    assert th.equal(loaded.policy.generator_features(features), model.policy.generator_features(features))
 
 
 def test_generator_sees_the_sketch_of_images_and_all_else() -> None:

@@ -223,6 +223,8 @@ def test_zip_of_sb3_is_refused_unread(tmp_path: Path) -> None:
         (["policy"], "os.system", "os.system"),
         (["settings", "policy_kwargs", "optimizer_class"], {"class": "os.system"}, "not among those allowed"),
         (["settings", "policy_kwargs", "net_arch"], [10**9], "a layer of 1000000000"),
+        (["settings", "policy_kwargs", "cnn_arch"], [[10**9, 1]], "a layer of 1000000000"),
+        (["settings", "policy_kwargs", "cnn_arch"], [[1, 30]], "a layer of 900"),
         (["settings", "tensorboard_log"], "/etc", "settings that ANGC does not have: tensorboard_log"),
         (["settings", "buffer_size"], 10**17, "MemoryError"),
         (["settings", "gamma"], 7, "gamma=7 is not allowed"),

@@ -15,6 +15,7 @@ from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.settling import Settling
 from sb3_angc.circuit.state import CircuitState
 from sb3_angc.circuit.sweeping import Sweeping
+from sb3_angc.circuit.synapses import DenseSynapses
 
 
 class NGCCircuit(nn.Module):

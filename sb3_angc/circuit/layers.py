@@ -22,7 +22,7 @@ class Convolution:
     :param channels: Number of channels
     :param kernel_size: Side of the square patch
     :param stride: Distance between two patches
-    :param padding: Zeros around the image before, on each side
+    :param padding: Zeros around the image before, on each side, fewer than ``kernel_size``
     :raises ValueError: If a number is not allowed
     """
 
@@ -38,6 +38,11 @@ class Convolution:
                 raise ValueError(
                     f"{name}={value!r} is not allowed: it must be an integer of at least {least}"
                 )
+        if self.padding >= self.kernel_size:
+            raise ValueError(
+                f"padding={self.padding} is not allowed: it must be less than "
+                f"kernel_size={self.kernel_size}, or some patches would hold nothing else"
+            )
 
 
 # Neurons without order, an input image (channels, height, width), or a convolution
