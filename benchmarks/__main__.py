@@ -6,7 +6,7 @@ import sys
 from benchmarks.errors import BenchmarkError
 
 # A command is a module of this package with main(arguments) -> exit status.
-COMMANDS = ("run", "report", "regression", "speed")
+COMMANDS = ("run", "report", "regression", "settling", "speed")
 
 
 def main(arguments: list[str]) -> int:
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         status: int = importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])
-    except BenchmarkError as error:
+    except (BenchmarkError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -129,7 +129,9 @@ def last_policies(comparison: Comparison) -> Figure:
         for row, label in enumerate(comparison.labels):
             returns = comparison.returns(label, environment)
             tone = color(comparison, label)
-            panel.plot(returns, np.full(len(returns), row), marker(comparison, label), color=tone, alpha=0.6)
+            # Seeds one below the other, so that equal returns can be counted.
+            places = row + np.linspace(-0.2, 0.2, len(returns)) * (len(returns) > 1)
+            panel.plot(returns, places, marker(comparison, label), color=tone, alpha=0.6, markersize=5)
             if len(returns) > 1:
                 estimate = statistics.iqm(returns[:, None])
                 panel.plot([estimate.value] * 2, [row - 0.35, row + 0.35], color=tone, linewidth=2.5)

@@ -2,13 +2,15 @@
 Regression without reinforcement learning: the circuits' presets beside backpropagation.
 
 Every learner has the same layer sizes, optimizer, batches and number of steps; only the way its
-updates come about differs. ``python -m benchmarks regression`` runs what is missing and prints the
-table; raw results are kept one file for each cell.
+updates come about differs. Learned feedback is aligned by a mirror phase, or by a decay, which
+regularises as well: backpropagation is therefore shown without that decay and with it.
+``python -m benchmarks regression`` runs what is missing and prints the table; raw results are kept one
+file for each cell.
 """
 
 from __future__ import annotations
 
-import argparse
+import math
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -18,14 +20,17 @@ import numpy as np
 import torch as th
 from torch import nn
 
+from benchmarks import pages
+from benchmarks.errors import Parser
 from benchmarks.results import read_json, write_json
 from sb3_angc.circuit import NGCCircuit, diagnose
+from sb3_angc.circuit.settings import make_settings
 
-STEPS = 5000
+STEPS = 2000
 BATCH_SIZE = 128
 HIDDEN = [128, 128]
 LEARNING_RATE = 1e-3
-CHECKPOINTS = (0, 100, 500, 1000, 2500, 5000)
+CHECKPOINTS = (0, 100, 300, 1000, 2000)
 FOLDER = Path(__file__).parent / "results" / "regression"
 
 Split = tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]
@@ -59,21 +64,51 @@ def teacher(seed: int) -> Split:
 
 
 DATASETS: dict[str, Callable[[int], Split]] = {"digits": digits, "friedman": friedman, "teacher": teacher}
+DECAYED = "backprop, same decay"
+# Feedback aligned by a decay during learning, in place of a mirror phase before it.
+DECAY: dict[str, Any] = {
+    "preset": "settled",
+    "mirror_patterns": 0,
+    "alignment_decay": 3.0,
+    "alignment_time": 0.5,
+}
+# The settings of each circuit; None stands for backpropagation.
 LEARNERS: dict[str, dict[str, Any] | None] = {
     "backprop": None,
+    DECAYED: None,
     "settled": {"preset": "settled"},
+    "settled, decay": DECAY,
     "settled, tied": {"preset": "settled", "feedback": "tied"},
     "released": {"preset": "released"},
     "paper": {"preset": "paper"},
 }
 
 
+def setup(learner: str) -> dict[str, Any]:
+    """:return: What a learner's results depend on; results of another setup are measured again"""
+    options = LEARNERS[learner]
+    return {
+        "steps": STEPS,
+        "batch_size": BATCH_SIZE,
+        "hidden": HIDDEN,
+        "learning_rate": LEARNING_RATE,
+        "circuit": None if options is None else make_settings(**options).as_dict(),
+        "decay": _decay_settings() if learner == DECAYED else None,
+    }
+
+
+def _decay_settings() -> list[float]:
+    settings = make_settings(**DECAY)
+    return [settings.alignment_decay, settings.alignment_time]
+
+
 def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
     """
     Train one learner on one set.
 
-    :return: Test error relative to the variance of the targets at the end, and the cosine of the
-        updates with the gradient over training, a list over layers at each of ``CHECKPOINTS``
+    :return: Test error relative to the variance of the targets at the end; for circuits, at each of
+        ``CHECKPOINTS`` a list over layers of the cosine of the updates with the gradient
+        (``cosines``) and of ``W`` with ``E.T`` (``alignments``)
     """
     x, y, x_test, y_test = DATASETS[dataset](seed)
     th.manual_seed(seed)
@@ -85,12 +120,15 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
     parameters = list((network or circuit).parameters())
     optimizer = th.optim.Adam(parameters, lr=LEARNING_RATE)
     schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
+    decay = AlignmentDecay(network) if network is not None and learner == DECAYED else None
     batches = th.Generator().manual_seed(seed)
     cosines: dict[int, list[float | None]] = {}
+    alignments: dict[int, list[float | None]] = {}
     for step in range(STEPS + 1):
         indices = th.randint(len(x), (BATCH_SIZE,), generator=batches)
         if network is None and step in CHECKPOINTS:
-            cosines[step] = diagnose(circuit, x[indices], y[indices], with_gradient=True).gradient_cosine
+            figures = diagnose(circuit, x[indices], y[indices], with_gradient=True)
+            cosines[step], alignments[step] = figures.gradient_cosine, figures.feedback_alignment
         if step == STEPS:
             break
         if network is None:
@@ -100,15 +138,47 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
             loss = 0.5 * (network(x[indices]) - y[indices]).square().sum(1).mean()
             loss.backward()
             optimizer.step()
+            if decay is not None:
+                decay.step(optimizer.param_groups[0]["lr"])
         schedule.step()
     with th.no_grad():
         error = (((network or circuit)(x_test) - y_test).square().mean() / y_test.var()).item()
-    return {"dataset": dataset, "learner": learner, "seed": seed, "test_error": error, "cosines": cosines}
+    return {
+        "dataset": dataset,
+        "learner": learner,
+        "seed": seed,
+        "setup": setup(learner),
+        "test_error": error,
+        "cosines": cosines,
+        "alignments": alignments,
+    }
+
+
+class AlignmentDecay:
+    """
+    The decay of the learner "settled, decay", on the weights that it reaches: all matrices but the first.
+
+    :param network: Linear layers with activations between them
+    """
+
+    def __init__(self, network: nn.Sequential) -> None:
+        linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+        self.weights = [layer.weight for layer in linear[1:]]
+        self.decay, self.time = _decay_settings()
+        self.learning_time = 0.0
+
+    def step(self, learning_rate: float) -> None:
+        """Shrink the weights after a step of the optimizer."""
+        rate = self.decay * math.exp(-self.learning_time / self.time)
+        with th.no_grad():
+            for weight in self.weights:
+                weight.mul_(max(1 - learning_rate * rate, 0))
+        self.learning_time += learning_rate
 
 
 def main(arguments: list[str]) -> int:
     """Run the missing cells and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks regression", description=__doc__)
+    parser = Parser(prog="python -m benchmarks regression", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the raw results")
     options = parser.parse_args(arguments)
@@ -116,14 +186,16 @@ def main(arguments: list[str]) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     cells = {}
     for seed, dataset, learner in product(options.seeds, DATASETS, LEARNERS):
-        path = options.output / f"{dataset}--{learner.replace(', ', '-')}--{seed}.json"
-        if not path.exists():
+        path = options.output / f"{dataset}--{_slug(learner)}--{seed}.json"
+        if not path.exists() or read_json(path)["setup"] != setup(learner):
             result = run_cell(dataset, learner, seed)
             write_json(path, result)
             print(f"{path.name}: test error {result['test_error']:.4f}", flush=True)
         cells[dataset, learner, seed] = read_json(path)
     table = report(cells, options.seeds)
-    (options.output / "README.md").write_text(table)
+    (options.output / "README.md").write_text(table, encoding="utf-8")
+    if options.output == FOLDER:
+        pages.fill(pages.DOCS / "circuit.md", {"regression": table})
     print(table)
     return 0
 
@@ -150,19 +222,22 @@ def report(cells: dict[tuple[str, str, int], dict[str, Any]], seeds: list[int]) 
             )
             row.append(f"{_mean_and_interval(errors)} ({errors.mean() / reference.mean():.3f})")
         lines.append("| " + " | ".join(row) + " |")
-    lines += [
-        "",
-        "Cosine of the updates with the gradient, by layer from the input, mean over sets and seeds:",
-        "",
-    ]
-    lines += ["| learner | " + " | ".join(f"step {step}" for step in CHECKPOINTS) + " |"]
-    lines += ["|---" * (1 + len(CHECKPOINTS)) + "|"]
-    for learner in list(LEARNERS)[1:]:
-        row = [learner]
-        for step in CHECKPOINTS:
-            values = [cells[d, learner, seed]["cosines"][str(step)] for d in DATASETS for seed in seeds]
-            row.append(" / ".join(f"{value:.2f}" for value in np.mean(values, axis=0)))
-        lines.append("| " + " | ".join(row) + " |")
+    circuits = {name: make_settings(**options) for name, options in LEARNERS.items() if options is not None}
+    learned = [name for name, settings in circuits.items() if settings.feedback == "learned"]
+    for key, names, title in (
+        ("cosines", list(circuits), "Cosine of the updates with the gradient, by layer from the input,"),
+        ("alignments", learned, "Cosine of `W` and `E.T`, from the second layer on,"),
+    ):
+        lines += ["", f"{title} mean over sets and seeds:", ""]
+        lines += ["| learner | " + " | ".join(f"step {step}" for step in CHECKPOINTS) + " |"]
+        lines += ["|---" * (1 + len(CHECKPOINTS)) + "|"]
+        for learner in names:
+            row = [learner]
+            for step in CHECKPOINTS:
+                lists = [cells[d, learner, seed][key][str(step)] for d in DATASETS for seed in seeds]
+                means = np.mean([[v for v in values if v is not None] for values in lists], axis=0)
+                row.append(" / ".join(f"{mean:.2f}" for mean in means))
+            lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -185,6 +260,10 @@ def _twin(circuit: NGCCircuit) -> nn.Sequential:
         linear.load_state_dict({"weight": bundle.weight, "bias": bundle.bias})
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def _slug(learner: str) -> str:
+    return learner.replace(", ", "-").replace(" ", "-")
 
 
 def _mean_and_interval(values: np.ndarray[Any, Any]) -> str:

@@ -14,7 +14,8 @@ INTRODUCTION = """\
 Every number is of the **last policy**, as training left it, not of the best checkpoint:
 {episodes} deterministic episodes for each seed, on fresh environments. Intervals are 95 %
 stratified bootstrap intervals over seeds. A normalized score is 0 for the random policy and 1
-at the task's threshold."""
+at the task's threshold. In the figures, shading is the interval and the dotted line the
+threshold (of a probability, one half)."""
 
 
 def write_report(comparison: Comparison, baseline: str, folder: Path) -> None:

@@ -80,14 +80,19 @@ class ResultsFolder:
         plan = self.path / PLAN
         if not plan.exists():
             raise BenchmarkError(f"{self.path}: no results of a study here, run one first")
-        return [Cell(**cell) for cell in read_json(plan)["cells"]]
+        try:
+            return [Cell(**cell) for cell in read_json(plan)["cells"]]
+        except (KeyError, TypeError) as error:
+            raise BenchmarkError(
+                f"{plan}: not a plan of this runner ({error}), run the study again"
+            ) from error
 
     def read(self) -> dict[str, Result]:
         """Every result in the folder, by the name of its cell; failed ones too."""
         files = sorted(path for path in self.path.glob("*.json") if path.name != PLAN)
         results = {path.stem: read_json(path) for path in files}
         for name, result in results.items():
-            if result.get("format") != FORMAT or "cell" not in result:
+            if not isinstance(result, dict) or result.get("format") != FORMAT or "cell" not in result:
                 raise BenchmarkError(f"{self.file(name)}: not a result of this runner, move it away")
         return results
 

@@ -34,6 +34,10 @@ def check_names(study: Study) -> None:
             importlib.import_module(package)
     except ImportError as error:
         raise BenchmarkError(f"gym_packages: {error}") from error
+    for preset in {cell.preset for cell in study.cells if cell.preset}:
+        # Cells run in the repository's root.
+        if preset.endswith((".yml", ".yaml", ".py")) and not (ROOT / preset).exists():
+            raise BenchmarkError(f"preset: there is no {ROOT / preset}")
     for cell in study.cells:
         check_name("algorithm", cell.algorithm, ALGOS)
         check_name("environment", cell.environment, gymnasium.registry)

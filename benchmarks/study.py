@@ -38,8 +38,8 @@ class Cell:
     :param seed: seed of the training run, as the Zoo's ``--seed``
     :param threshold: mean return at which the task counts as solved
     :param random_return: mean return of the random policy
-    :param preset: settings file or importable module, as the Zoo's ``-conf``;
-        ``None`` is the algorithm's default one
+    :param preset: settings file, its path relative to the repository, or importable module, as the
+        Zoo's ``-conf``; ``None`` is the algorithm's default one
     :param hyperparams: what differs from the preset; dictionaries are merged into the preset's
     :param n_timesteps: budget, ``None`` is the preset's
     :param evaluations: points of the evaluation curve, evenly spaced over the budget
@@ -106,7 +106,7 @@ def read_study(path: Path) -> Study:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BenchmarkError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BenchmarkError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
     try:
         return parse_study(data)
@@ -127,12 +127,12 @@ def parse_study(data: Any) -> Study:
         raise BenchmarkError(f"name: {name!r} names a folder, use letters, digits, '-' or '_'")
     tasks = dict(_tasks(study["environments"]))
     methods = [_method(entry) for entry in _list(study["algorithms"], "algorithms")]
-    settings = {
+    settings: dict[str, Any] = {
         "n_timesteps": _positive(study, "n_timesteps", None),
         "evaluations": _positive(study, "evaluations", 40),
         "evaluation_episodes": _positive(study, "evaluation_episodes", 10),
         "last_policy_episodes": _positive(study, "last_policy_episodes", 100),
-        "gym_packages": study.get("gym_packages", []),
+        "gym_packages": _strings(study.get("gym_packages", []), "gym_packages"),
     }
     cells = [
         Cell(study=name, environment=environment, seed=seed, **asdict(task), **method, **settings)
@@ -165,6 +165,18 @@ def _list(data: Any, key: str) -> list[Any]:
     return data
 
 
+def _strings(data: Any, key: str) -> list[str]:
+    if not isinstance(data, list) or not all(isinstance(entry, str) for entry in data):
+        raise BenchmarkError(f"{key}: must be a list of names, not {data!r}")
+    return data
+
+
+def _number(data: Any, key: str) -> float:
+    if not isinstance(data, int | float) or isinstance(data, bool):
+        raise BenchmarkError(f"{key}: must be a number, not {data!r}")
+    return float(data)
+
+
 def _typed(data: dict[str, Any], key: str, kind: type) -> Any:
     if not isinstance(data[key], kind):
         raise BenchmarkError(f"{key}: must be of type {kind.__name__}, not {data[key]!r}")
@@ -191,11 +203,18 @@ def _seeds(data: Any) -> list[int]:
 
 
 def _tasks(data: Any) -> Iterator[tuple[str, Task]]:
-    entries = data if isinstance(data, Mapping) else dict.fromkeys(_list(data, "environments"))
+    entries = (
+        data
+        if isinstance(data, Mapping) and data
+        else dict.fromkeys(_strings(_list(data, "environments"), "environments"))
+    )
     for environment, task in entries.items():
         if task is not None:
             values = _mapping(task, f"environment {environment}", TASK_KEYS, required=TASK_KEYS)
-            yield environment, Task(**{key: float(value) for key, value in values.items()})
+            yield (
+                environment,
+                Task(**{key: _number(value, f"{environment}: {key}") for key, value in values.items()}),
+            )
         elif environment in TASKS:
             yield environment, TASKS[environment]
         else:
@@ -210,8 +229,6 @@ def _method(data: Any) -> dict[str, Any]:
     return {
         "algorithm": _typed(entry, "algorithm", str),
         "label": str(entry.get("label", entry["algorithm"])),
-        "preset": entry.get("preset"),
-        "hyperparams": _mapping(
-            entry.get("hyperparams", {}), "hyperparams", set(entry.get("hyperparams", {})), required=set()
-        ),
+        "preset": _typed(entry, "preset", str) if "preset" in entry else None,
+        "hyperparams": _typed(entry, "hyperparams", dict) if "hyperparams" in entry else {},
     }

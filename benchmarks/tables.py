@@ -65,17 +65,16 @@ def overall(comparison: Comparison, baseline: str) -> str:
     """
     scores = {label: comparison.scores(label) for label in comparison.complete_labels()}
     improvement = statistics.compare(scores, baseline) if baseline in scores else {}
+    header = ["method", "seeds", "IQM", "mean"]
     rows = [
-        [
-            label,
-            str(len(values)),
-            interval(statistics.iqm(values)),
-            interval(statistics.mean(values)),
-            interval(improvement[label]) if label in improvement else "",
-        ]
+        [label, str(len(values)), interval(statistics.iqm(values)), interval(statistics.mean(values))]
         for label, values in scores.items()
     ]
-    return markdown(["method", "seeds", "IQM", "mean", f"P(better than {baseline})"], rows)
+    if improvement:
+        header.append(f"P(better than {baseline})")
+        for row in rows:
+            row.append(interval(improvement[row[0]]) if row[0] in improvement else "")
+    return markdown(header, rows)
 
 
 def steps_to_threshold(comparison: Comparison) -> str:

@@ -8,6 +8,7 @@ import argparse
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
@@ -16,7 +17,7 @@ from stable_baselines3.common.env_checker import check_env
 from sb3_angc import ANGC
 
 
-class Corridor(gym.Env[int, int]):
+class Corridor(gym.Env[np.int64, np.int64]):
     """Cells in a row. Each step costs 1; the episode ends at the right end."""
 
     def __init__(self, length: int = 6) -> None:
@@ -27,15 +28,15 @@ class Corridor(gym.Env[int, int]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[int, dict[str, Any]]:
+    ) -> tuple[np.int64, dict[str, Any]]:
         super().reset(seed=seed)
         self.cell = int(self.np_random.integers(self.length - 1))
-        return self.cell, {}
+        return np.int64(self.cell), {}
 
-    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
         self.cell = min(max(self.cell + (1 if action == 1 else -1), 0), self.length - 1)
         terminated = self.cell == self.length - 1
-        return self.cell, -1.0, terminated, False, {}
+        return np.int64(self.cell), -1.0, terminated, False, {}
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
     model.learn(arguments.steps)
 
     cells = range(Corridor().length - 1)
-    actions = [int(model.predict(cell, deterministic=True)[0]) for cell in cells]
+    actions = [int(model.predict(np.array(cell), deterministic=True)[0]) for cell in cells]
     print("best action by cell:", "".join("<>"[action] for action in actions))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import pathlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -13,7 +15,6 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import (
     GymEnv,
@@ -23,9 +24,12 @@ from stable_baselines3.common.type_aliases import (
 from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_angc.buffers import FollowingNStepReplayBuffer
-from sb3_angc.checks import check_finite, check_fraction, check_positive_integer, check_weight
+from sb3_angc.checks import check_arguments, check_batch_fits, check_finite, check_weight
 from sb3_angc.circuit import CircuitDiagnostics, diagnose
 from sb3_angc.policies import ANGCPolicy, MlpPolicy, MultiInputPolicy
+from sb3_angc.safe_files import load_safe, save_safe
+from sb3_angc.saving import ResumableAlgorithm
+from sb3_angc.workers import watched_workers
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 
@@ -59,7 +63,7 @@ class Batch(NamedTuple):
     following_features: th.Tensor
 
 
-class ANGC(OffPolicyAlgorithm):
+class ANGC(ResumableAlgorithm):
     """
     Active Neural Generative Coding (ANGC): Q-learning by two predictive coding circuits, without
     backpropagation.
@@ -90,14 +94,14 @@ class ANGC(OffPolicyAlgorithm):
     :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
         at a cost of more complexity.
     :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the
-        controller. ``None`` is 5 where SB3 supports it, and 1 for Dict observations and where
-        ``replay_buffer_class`` is given.
+        controller. ``None`` is 5 where SB3 supports it, and 1 for Dict observations, with
+        ``optimize_memory_usage`` and where ``replay_buffer_class`` is given.
     :param target_update_interval: update the target controller every ``target_update_interval``
         environment steps.
     :param exploration_fraction: fraction of entire training period over which the exploration rate is reduced
     :param exploration_initial_eps: initial value of random action probability
     :param exploration_final_eps: final value of random action probability
-    :param max_grad_norm: The maximum norm of a circuit's local updates
+    :param max_grad_norm: The maximum norm of a circuit's local updates, ``inf`` for no limit
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to
         average the reported success rate, mean episode length, and mean reward over
     :param tensorboard_log: the log location for tensorboard (if None, no logging)
@@ -198,7 +202,8 @@ class ANGC(OffPolicyAlgorithm):
         if n_steps is None:
             # Without an environment a model is being loaded, and gets the saved number.
             has_parts = env is not None and isinstance(env.observation_space, spaces.Dict)
-            n_steps = DEFAULT_N_STEPS if replay_buffer_class is None and not has_parts else 1
+            is_supported = replay_buffer_class is None and not has_parts and not optimize_memory_usage
+            n_steps = DEFAULT_N_STEPS if is_supported else 1
         self.n_steps = n_steps
         # For updating the target controller with multiple envs:
         self._n_calls = 0
@@ -212,6 +217,7 @@ class ANGC(OffPolicyAlgorithm):
         self.clamp_all_actions = clamp_all_actions
 
         if _init_setup_model:
+            check_batch_fits(batch_size, buffer_size)
             self._setup_model()
 
     def _policy_and_env(
@@ -238,12 +244,16 @@ class ANGC(OffPolicyAlgorithm):
         return policy, env  # type: ignore[return-value]
 
     def _setup_model(self) -> None:
-        self._check_arguments()
+        check_arguments(self)
         n_steps = self.n_steps
         has_parts = isinstance(self.observation_space, spaces.Dict)
         if self.replay_buffer_class is None and n_steps > 1 and not has_parts:
             self.replay_buffer_class = FollowingNStepReplayBuffer
-            self.replay_buffer_kwargs.update({"n_steps": n_steps, "gamma": self.gamma})
+            self.replay_buffer_kwargs = {
+                **self.replay_buffer_kwargs,
+                "n_steps": n_steps,
+                "gamma": self.gamma,
+            }
         if self.replay_buffer_class is FollowingNStepReplayBuffer:
             self.n_steps = 1  # or SB3 warns that it is ignored
         super()._setup_model()
@@ -259,40 +269,21 @@ class ANGC(OffPolicyAlgorithm):
             self.epistemic_fraction or 1.0,
         )
 
-    def _check_arguments(self) -> None:
-        """
-        Refuse what would fail or mislead only after hours of training.
-
-        :raises ValueError: If an argument is not allowed
-        """
-        for name in ("buffer_size", "batch_size", "n_steps", "target_update_interval"):
-            check_positive_integer(name, getattr(self, name))
-        if self.batch_size > self.buffer_size:
-            raise ValueError(
-                f"batch_size={self.batch_size} is not allowed: it must be at most "
-                f"buffer_size={self.buffer_size}"
-            )
-        for name in (
-            "gamma",
-            "tau",
-            "exploration_fraction",
-            "exploration_initial_eps",
-            "exploration_final_eps",
-        ):
-            check_fraction(name, getattr(self, name))
-        if self.epistemic_fraction is not None:
-            check_fraction("epistemic_fraction", self.epistemic_fraction)
-        for name in ("alpha_instrumental", "alpha_epistemic", "learning_starts"):
-            check_weight(name, getattr(self, name))
-        if not callable(self.learning_rate):
-            check_weight("learning_rate", self.learning_rate)
-        if not self.max_grad_norm > 0:
-            raise ValueError(f"max_grad_norm={self.max_grad_norm!r} is not allowed: it must be above 0")
-
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         prepared = super()._setup_learn(*args, **kwargs)
         check_finite("first observation", self._last_obs)
+        check_finite("first observation", self._last_original_obs)
         return prepared
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        super()._update_current_progress_remaining(num_timesteps, total_timesteps)
+        # The last rollout may go on past the end, where a linear schedule would go below 0.
+        self._current_progress_remaining = max(self._current_progress_remaining, 0.0)
+
+    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
+        rate = self.lr_schedule(self._current_progress_remaining)
+        check_weight(f"learning_rate at progress {self._current_progress_remaining:.3f}", rate)
+        super()._update_learning_rate(optimizers)
 
     def _store_transition(
         self,
@@ -308,6 +299,9 @@ class ANGC(OffPolicyAlgorithm):
         check_finite("observation", new_obs)
         for info in infos:
             check_finite("terminal observation", info.get("terminal_observation"))
+        if self._vec_normalize_env is not None:  # which clips what is infinite
+            check_finite("reward", self._vec_normalize_env.get_original_reward())
+            check_finite("observation", self._vec_normalize_env.get_original_obs())
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def _on_step(self) -> None:
@@ -375,6 +369,11 @@ class ANGC(OffPolicyAlgorithm):
             next_features if following is None else self.policy.features(following),
         )
 
+    @property
+    def _max_norm(self) -> float | None:
+        """What the updates' norm is limited to; ``None``: nothing."""
+        return None if math.isinf(self.max_grad_norm) else self.max_grad_norm
+
     def _train_generator(self, batch: Batch) -> th.Tensor:
         """
         Let the generator settle between what was seen and done and what came of it, and learn.
@@ -384,7 +383,7 @@ class ANGC(OffPolicyAlgorithm):
         generator = self.policy.generator
         seen_and_done = self.policy.generator_input(batch.features, batch.actions)
         state = generator.settle(seen_and_done, batch.following_features)
-        generator.step(generator.local_updates(state), self.policy.generator_optimizer, self.max_grad_norm)
+        generator.step(generator.local_updates(state), self.policy.generator_optimizer, self._max_norm)
         return self.policy.epistemic_reward(state.total_discrepancy)  # type: ignore[no-any-return]
 
     def _target_values(self, batch: Batch, rewards: th.Tensor) -> th.Tensor:
@@ -406,7 +405,7 @@ class ANGC(OffPolicyAlgorithm):
         controller = self.policy.controller
         values, clamped = self._clamped_values(batch, targets)
         state = controller.settle(batch.features, values, clamped)
-        controller.step(controller.local_updates(state), self.policy.optimizer, self.max_grad_norm)
+        controller.step(controller.local_updates(state), self.policy.optimizer, self._max_norm)
         return state.energies[0].mean()
 
     def _clamped_values(self, batch: Batch, targets: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
@@ -462,6 +461,8 @@ class ANGC(OffPolicyAlgorithm):
         """
         if deterministic:
             return self.policy.predict(observation, state, episode_start, deterministic)
+        if isinstance(observation, dict) and not observation:
+            raise ValueError("observation={} is not allowed: it must have the parts of the observation space")
         is_batch = self.policy.is_vectorized_observation(observation)
         part = next(iter(observation.values())) if isinstance(observation, dict) else observation
         draws = np.random.rand(len(part) if is_batch else 1)  # noqa: NPY002 -- seeded as in DQN
@@ -481,14 +482,44 @@ class ANGC(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfANGC:
-        return super().learn(
-            total_timesteps=total_timesteps,
-            callback=callback,
-            log_interval=log_interval,
-            tb_log_name=tb_log_name,
-            reset_num_timesteps=reset_num_timesteps,
-            progress_bar=progress_bar,
-        )
+        with watched_workers(self.env):
+            return super().learn(
+                total_timesteps=total_timesteps,
+                callback=callback,
+                log_interval=log_interval,
+                tb_log_name=tb_log_name,
+                reset_num_timesteps=reset_num_timesteps,
+                progress_bar=progress_bar,
+            )
+
+    def save_safe(self, path: str | pathlib.Path) -> None:
+        """
+        Save weights and settings in a file that can execute nothing when it is loaded, see
+        :func:`sb3_angc.safe_files.save_safe` and ``docs/safety.md``. Needs the extra ``safe``.
+
+        :param path: Path; ``.safetensors`` is added where it has no ending
+        """
+        save_safe(self, path)
+
+    @classmethod
+    def load_safe(
+        cls: type[SelfANGC],
+        path: str | pathlib.Path,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        **kwargs: Any,
+    ) -> SelfANGC:
+        """
+        Load a file of :meth:`save_safe`, whoever made it: nothing in it is executed.
+
+        :param path: Path; ``.safetensors`` is added where there is no such file
+        :param env: the new environment to run the loaded model on
+            (can be None if you only need prediction from a trained model)
+        :param device: Device on which the code should run.
+        :param kwargs: Constructor's arguments that take the place of the saved ones
+        :return: new model instance with loaded weights
+        """
+        return load_safe(cls, path, env, device, **kwargs)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer", "policy.generator_optimizer"], []

@@ -1,13 +1,15 @@
-"""n-step returns for an agent whose generator predicts a single step."""
+"""n-step returns for an agent whose generator predicts a single step, and the end of a trajectory."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.buffers import NStepReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 
 class NStepSamples(NamedTuple):
@@ -43,3 +45,26 @@ class FollowingNStepReplayBuffer(NStepReplayBuffer):
         samples = super()._get_samples(batch_inds, env)
         following = self._normalize_obs(self.next_observations[batch_inds, env_indices], env)
         return NStepSamples(*samples, following_observations=self.to_torch(following))  # type: ignore[arg-type]
+
+
+def end_last_trajectory(buffer: ReplayBuffer) -> None:
+    """
+    Mark the newest transition as the last of its trajectory, since the environment is reset after
+    it: nothing is then summed, bootstrapped or relabelled across the gap. It counts as truncated,
+    not as terminated, except where next observations are not stored (``optimize_memory_usage``).
+
+    :param buffer: Replay buffer; one without a transition stays as it is
+    """
+    if buffer.pos == buffer.buffer_size:  # interrupted between adding and turning round
+        buffer.full, buffer.pos = True, 0
+    if buffer.size() == 0:
+        return
+    if isinstance(buffer, HerReplayBuffer):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of what is intended here
+            buffer.truncate_last_trajectory()
+        return
+    goes_on = buffer.dones[buffer.pos - 1] == 0
+    buffer.dones[buffer.pos - 1, goes_on] = 1
+    if not buffer.optimize_memory_usage:
+        buffer.timeouts[buffer.pos - 1, goes_on] = 1

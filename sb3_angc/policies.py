@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import torch as th
@@ -12,9 +13,11 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 from torch.nn import functional as F
 
+from sb3_angc.checks import check_finite_tensor
 from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
 from sb3_angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.normalization import RunningNormalization
+from sb3_angc.saving import writing
 
 # DQN's `activation_fn` takes module classes; the same classes are understood here.
 MODULE_ACTIVATIONS: dict[type[nn.Module], str] = {
@@ -216,7 +219,22 @@ class ANGCPolicy(BasePolicy):
         return self._predict(obs, deterministic=deterministic)
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        return self.q_values(obs).argmax(dim=1)
+        check_finite_tensor("The observation", obs)
+        values = self.q_values(obs)
+        check_finite_tensor("The controller's value of an action", values)
+        return values.argmax(dim=1)
+
+    def save(self, path: str) -> None:
+        """
+        Save the policy alone. An older file is replaced in one step, when the new one is complete.
+
+        :param path: Path to the file
+        :raises OSError: If the file cannot be written; an older one is as it was then
+        """
+        content = io.BytesIO()
+        super().save(content)  # type: ignore[arg-type]
+        with writing(path, suffix="") as file:
+            file.write(content.getbuffer())
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()

@@ -317,3 +317,11 @@ def test_normalization_equals_the_statistics_of_all_batches() -> None:
     expected = (everything - everything.mean(0)) / everything.std(0, correction=0)
     th.testing.assert_close(normalization(everything), expected)
     assert normalization(th.full((1, 3), 1e9).double()).tolist() == [[10.0] * 3]
+
+
+def test_schedules_end_where_training_ends() -> None:
+    """A rollout of 100 steps ends at 300 of 250: a linear rate is 0 then, not below."""
+    settings = {**TINY, "train_freq": 100, "learning_rate": lambda progress: 1e-3 * progress}
+    model = ANGC("CartPole-v1", **settings).learn(250)
+    assert model.num_timesteps == 300
+    assert model.policy.optimizer.param_groups[0]["lr"] == 0.0

@@ -247,6 +247,13 @@ def test_steps_to_threshold_is_the_first_evaluation_whose_mean_reaches_it() -> N
         ({"n_timesteps": "1e4"}, "must be a whole number above 0, not '1e4'"),
         ({"environments": ["Pong-v0"]}, "give its threshold and random_return"),
         ({"environments": {ENV: {"threshold": 3}}}, "lacks the key 'random_return'"),
+        ({"environments": {ENV: {"threshold": "high", "random_return": 0}}}, "must be a number, not 'high'"),
+        ({"environments": [{ENV: None}]}, "environments: must be a list of names"),
+        ({"environments": {}}, "at least one entry"),
+        ({"algorithms": [{"algorithm": "dqn", "hyperparams": 5}]}, "hyperparams: must be of type dict"),
+        ({"algorithms": [{"algorithm": "dqn", "preset": 5}]}, "preset: must be of type str"),
+        ({"algorithms": [{"algorithm": "dqn", "preset": "no_such.yml"}]}, "preset: there is no "),
+        ({"gym_packages": "ale_py"}, "gym_packages: must be a list of names, not 'ale_py'"),
         ({"algorithms": []}, "at least one entry"),
         ({"algorithms": [{"label": "x"}]}, "lacks the key 'algorithm'"),
         ({"algorithms": [{"algorithm": "dqn"}, {"algorithm": "dqn"}]}, "different labels"),
@@ -275,6 +282,8 @@ def test_a_bad_study_is_refused_in_one_line(
         (["run", "STUDY", "--address", "auto"], "add --engine ray"),
         (["run", "STUDY", "--jobs", "0"], "at least one cell"),
         (["run", "BROKEN"], "not a YAML file"),
+        (["run", "BINARY"], "not a YAML file"),
+        (["run", "STUDY", "-o", "BROKEN"], "broken.yml"),
         (["fly"], "usage: python -m benchmarks {run,report"),
     ],
 )
@@ -283,8 +292,10 @@ def test_a_bad_command_line_is_refused_in_one_line(
 ) -> None:
     broken = tmp_path / "broken.yml"
     broken.write_text("name: [")
-    files = {"STUDY": str(study_file(tmp_path)), "BROKEN": str(broken)}
-    output = ["-o", str(tmp_path / "results")] if arguments[0] == "run" else []
+    binary = tmp_path / "binary.yml"
+    binary.write_bytes(b"\xff\xfe\x80")
+    files = {"STUDY": str(study_file(tmp_path)), "BROKEN": str(broken), "BINARY": str(binary)}
+    output = ["-o", str(tmp_path / "results")] if arguments[0] == "run" and "-o" not in arguments else []
     assert main([files.get(word, word) for word in arguments] + output) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert expected in line

@@ -8,8 +8,8 @@ import pytest
 import torch as th
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import pages
 from benchmarks.__main__ import main
-from benchmarks.errors import BenchmarkError
 from benchmarks.speed import agents, breakdown, figure, growth, page, products, timing
 from benchmarks.speed.command import FOLDER, PAGE, SECTIONS
 from benchmarks.speed.plan import FULL, QUICK
@@ -214,18 +214,9 @@ def test_bad_arguments_are_refused(
     assert named in capsys.readouterr().err
 
 
-def test_page_is_filled_between_its_lines(tmp_path: Path) -> None:
-    file = tmp_path / "page.md"
-    file.write_text("above\n<!-- measured: table -->\nold\n<!-- end: table -->\nbelow\n")
-    page.fill(file, {"table": "| new \\1 |"})
-    assert file.read_text() == "above\n<!-- measured: table -->\n| new \\1 |\n<!-- end: table -->\nbelow\n"
-    with pytest.raises(BenchmarkError, match="growth"):
-        page.fill(file, {"growth": "text"})
-
-
 def test_docs_show_the_committed_results(tmp_path: Path) -> None:
     results = json.loads((FOLDER / "speed.json").read_text(encoding="utf-8"))
     copy = tmp_path / "performance.md"
     copy.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    page.fill(copy, page.texts(results))
+    pages.fill(copy, page.texts(results))
     assert copy.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("rliable", reason="rliable is in the extra 'zoo'")
 
-from rliable import metrics  # type: ignore[import-untyped]
+from rliable import library, metrics  # type: ignore[import-untyped]
 
 from benchmarks import statistics
 from benchmarks.statistics import Array
@@ -75,6 +75,29 @@ def test_performance_profile_is_the_share_of_runs_above() -> None:
     assert profile.value.tolist() == [1.0, 0.5, 0.25, 0.0]
     assert (profile.low <= profile.value).all()
     assert (profile.value <= profile.high).all()
+
+
+def test_intervals_are_those_of_rliable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
+    thresholds = np.linspace(-1, 1, 5)
+    pairs = {"a,b": (SCORES, BASELINE)}
+
+    def aggregate_iqm(scores: Array) -> Array:
+        return np.array([metrics.aggregate_iqm(scores)])
+
+    with statistics.numpy_seed(0):
+        _, iqm = library.get_interval_estimates({"a": SCORES}, aggregate_iqm, reps=200)
+    with statistics.numpy_seed(0):
+        _, improvement = library.get_interval_estimates(pairs, metrics.probability_of_improvement, reps=200)
+    with statistics.numpy_seed(0):
+        profile, bounds = library.create_performance_profile({"a": SCORES}, thresholds, reps=200)
+    ours = statistics.iqm(SCORES)
+    np.testing.assert_allclose([[ours.low], [ours.high]], iqm["a"])
+    ours = statistics.probability_of_improvement(SCORES, BASELINE)
+    np.testing.assert_allclose(np.ravel([ours.low, ours.high]), np.ravel(improvement["a,b"]))
+    ours = statistics.performance_profile(SCORES, thresholds)
+    np.testing.assert_allclose(ours.value, profile["a"])
+    np.testing.assert_allclose([ours.low, ours.high], bounds["a"])
 
 
 def test_curve_is_the_iqm_at_each_evaluation() -> None:

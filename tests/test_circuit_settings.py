@@ -2,11 +2,13 @@
 
 import math
 import re
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sb3_angc.circuit import PRESETS, CircuitSettings, NGCCircuit
+from sb3_angc.circuit import PRESETS, Activation, CircuitSettings, NGCCircuit
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -83,5 +85,26 @@ def test_bad_layer_sizes(sizes: list[Any]) -> None:
         NGCCircuit(sizes)
 
 
-def test_settings_are_plain_values() -> None:
+def test_settings_as_a_dictionary_make_the_same_settings() -> None:
+    own = Activation("sine", math.sin, math.cos)  # type: ignore[arg-type]
+    for settings in (*PRESETS.values(), CircuitSettings(leak=0.5, activation=own)):
+        assert CircuitSettings(**settings.as_dict()) == settings
     assert CircuitSettings(leak=0.5).as_dict()["leak"] == 0.5
+
+
+def test_table_in_the_docs_has_every_setting_and_its_default() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line[:1] == "|"]
+    table = [cells for cells in rows if len(cells) == 6 and "`" in cells[2]]
+    documented = {cells[2].split("`")[1]: cells[3].strip("`") for cells in table}
+    for field in fields(CircuitSettings):
+        assert field.name in documented
+        value = field.default
+        shown = (
+            f'"{value}"' if isinstance(value, str) else f"{value:g}" if type(value) is float else str(value)
+        )
+        assert documented[field.name] == shown
+    symbols = " ".join(cells[0] for cells in rows)
+    for symbol in ("L + 1", "J_l", "T", "gamma_v", "beta_e", "beta", "gamma_e", "phi", "g", "W", "E", "d"):
+        assert f"`{symbol}`" in symbols
+    assert all(f"`{symbol}`" in symbols for symbol in ("M_W", "M_E", "dW", "dE", "z", "zbar", "e"))

@@ -6,6 +6,7 @@ the comment ``<!-- not run: reason -->``. Shell commands of the README are run t
 install (their extras are looked up), go through make (make reads them only) or start a whole study.
 """
 
+import itertools
 import pkgutil
 import re
 import runpy
@@ -145,7 +146,10 @@ def look_up(words: list[str]) -> None:
     ):
         path = ROOT / words[2].replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), words
-    for word in words[1:]:
+    for before, word in itertools.pairwise(words):
+        study = ROOT / "benchmarks" / "studies" / f"{Path(word).name}.yml"
+        if before in ("-o", "--output") or (word.startswith("benchmarks/results/") and study.exists()):
+            continue  # what a command makes
         if word.startswith(("benchmarks/", "docs/", "examples/", "tests/")) and "=" not in word:
             assert (ROOT / word.rstrip("/")).exists(), words
 

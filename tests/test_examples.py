@@ -70,7 +70,7 @@ def test_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "committed as executed"
 
     (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", []))
-    assert parameters.source == "steps = 10_000\nseed = 0"
+    assert parameters.source == "steps = 20_000\nseed = 0"
     parameters.source = "steps = 1200\nseed = 1"
     monkeypatch.delenv("MPLBACKEND", raising=False)  # or figures are not shown in the notebook
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))

@@ -1,5 +1,6 @@
 """Tuning of angc by the Zoo, and the settings it starts from."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,38 @@ def test_two_workers_share_a_study_and_trial_0_can_be_trained(tmp_path: Path) ->
     assert {key: settings[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("study", "trial", "expected"),
+    [
+        ("study.log tiny", "7", "study.log has no such trial of angc in a study 'tiny'"),
+        ("study.log other", "0", "study.log has no such trial of angc in a study 'other'"),
+        ("study.log ppo", "0", "study.log has no such trial of angc in a study 'ppo'"),
+        ("none.log tiny", "0", "none.log has no such trial"),
+        ("", "0", "say of which study, --storage and --study-name"),
+    ],
+)
+def test_a_trial_that_is_not_there(
+    study: str, trial: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = optuna.storages.JournalStorage(JournalFileBackend("study.log"))
+    optuna.create_study(study_name="tiny", storage=storage)
+    optuna.create_study(study_name="ppo", storage=storage).add_trial(
+        optuna.trial.create_trial(
+            params={"gae_lambda": 0.9},
+            distributions={"gae_lambda": optuna.distributions.FloatDistribution(0, 1)},
+            value=1.0,
+        )
+    )
+    flags = [
+        word for pair in zip(("--storage", "--study-name"), study.split(), strict=False) for word in pair
+    ]
+    assert main(["train", "--algo", "angc", "--env", ENV, "--trial-id", trial, *flags]) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert expected in line
+    assert not (tmp_path / "none.log").exists()
+
+
 def test_a_trial_that_diverges_is_pruned_and_the_study_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,20 +124,36 @@ def test_a_trial_that_diverges_is_pruned_and_the_study_goes_on(
 def test_angc_accepts_every_sample() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     env = gym.make(ENV)
-    seen: dict[str, set[Any]] = {"step_rule": set(), "feedback": set(), "net_arch": set()}
+    seen: dict[str, set[Any]] = {
+        name: set()
+        for name in ("step_rule", "feedback", "net_arch", "tau", "learning_rate_schedule", "epistemic_scale")
+    }
     for _ in range(30):
         trial = study.ask()
         arguments = sample_angc_params(trial, 0, 1, {})
         model = ANGC("MlpPolicy", env, buffer_size=1000, **arguments)
-        assert arguments == convert_angc_params(trial.params)
+        # A stored trial becomes the same agent, by way of the Zoo's text for a schedule.
+        stored = convert_angc_params(trial.params)
+        linear = trial.params["learning_rate_schedule"] == "linear"
+        assert isinstance(stored.pop("learning_rate"), str if linear else float)
+        schedule = arguments.pop("learning_rate")
+        for left in (1.0, 0.25):
+            expected = trial.params["learning_rate"] * (left if linear else 1)
+            assert schedule(left) == pytest.approx(expected)
+        assert arguments == stored
+        # A target copied now and then, or one that follows at every step.
+        assert (arguments["tau"] == 1) == (arguments["target_update_interval"] >= 10)
         assert 1 <= model.gradient_steps <= model.train_freq.frequency  # type: ignore[union-attr]
         assert model.policy.net_arch == NET_ARCHS[trial.params["net_arch"]]
         for name, values in seen.items():
-            values.add(trial.params[name])
+            values.add(trial.params.get(name))
     assert {name: len(values) for name, values in seen.items()} == {
         "step_rule": 3,
         "feedback": 2,
         "net_arch": 3,
+        "tau": 4,
+        "learning_rate_schedule": 2,
+        "epistemic_scale": 3,  # two, and none without an epistemic reward
     }
 
 
@@ -117,6 +166,9 @@ def test_settings_keep_the_budgets_of_dqn_and_build_an_agent() -> None:
         assert settings["n_timesteps"] == dqn[task]["n_timesteps"]
     settings = dict(ours[ENV])
     del settings["n_timesteps"]
+    # The Zoo's text for a rate that falls to 0, which the Zoo turns into a schedule.
+    rate = settings.pop("learning_rate")
+    assert re.fullmatch(r"lin_[0-9.e-]+", rate)
     model = ANGC(env=ENV, **settings)
     assert model.policy.net_arch == settings["policy_kwargs"]["net_arch"]
 
@@ -132,7 +184,7 @@ def test_settings_are_plain_and_read_anew() -> None:
         else:
             assert isinstance(value, (str, int, float, bool))
             # The Zoo evaluates text in its own namespace.
-            assert not isinstance(value, str) or value.replace("_", "").isalnum()
+            assert not isinstance(value, str) or re.fullmatch(r"\w+|lin_[0-9.e-]+", value)
 
     first = sb3_angc.hyperparams.hyperparams
     check(first)

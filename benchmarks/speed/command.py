@@ -11,6 +11,7 @@ from typing import Any
 
 import torch as th
 
+from benchmarks import pages
 from benchmarks.errors import Parser
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.results import read_json, write_json
@@ -82,7 +83,7 @@ def show(results: dict[str, Any], folder: Path, filled: Path | None) -> None:
     if "growth" in results:
         figure.write(results["growth"]["rows"], folder)
     if filled is not None:
-        page.fill(filled, texts)
+        pages.fill(filled, texts)
     print(tables)
 
 

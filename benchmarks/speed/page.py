@@ -1,17 +1,12 @@
 """The measurements in words and tables."""
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from benchmarks.errors import BenchmarkError
 from benchmarks.speed.breakdown import PARTS
 from benchmarks.speed.growth import FROM_WIDTH, WITHIN
 from benchmarks.tables import commit, markdown
 
-# Between these lines of a page stands what the command writes.
-BEGIN, END = "<!-- measured: {} -->", "<!-- end: {} -->"
 # On a quiet machine nothing else runs; the measurement itself has not begun.
 QUIET_LOAD = 0.3
 
@@ -140,21 +135,3 @@ def texts(results: Mapping[str, Any]) -> dict[str, str]:
     if "profile_before" in results:
         made["profile before"] = profile(results["profile_before"])
     return made
-
-
-def fill(page: Path, sections: Mapping[str, str]) -> None:
-    """
-    Put the texts into a page, between the lines that name them.
-
-    :param page: a Markdown file
-    :param sections: texts by name
-    :raises BenchmarkError: If the page has no place for one of them
-    """
-    text = page.read_text(encoding="utf-8")
-    for name, section in sections.items():
-        begin, end = BEGIN.format(name), END.format(name)
-        place = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if not place.search(text):
-            raise BenchmarkError(f"{page}: has no lines '{begin}' and '{end}' to write between")
-        text = place.sub(lambda _, whole=f"{begin}\n{section}\n{end}": whole, text)  # type: ignore[misc]
-    page.write_text(text, encoding="utf-8")

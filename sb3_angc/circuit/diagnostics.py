@@ -48,7 +48,7 @@ def diagnose(
     with_gradient: bool = False,
 ) -> CircuitDiagnostics:
     """
-    Settle a circuit on a batch and measure it; nothing is learned.
+    Settle a circuit on a batch and measure it; nothing is learned, nothing in the circuit changes.
 
     :param circuit: The circuit
     :param x: Input, ``(batch, n_in)``
@@ -58,11 +58,15 @@ def diagnose(
         autograd, outside training.
     :return: The figures
     """
+    # The spectral step rule tracks singular values from batch to batch: training must not notice.
+    buffers = {buffer: buffer.clone() for buffer in circuit.buffers()}
     dynamics = circuit.dynamics(x, y, clamped)
     start = [_mean_norm(drive) for drive in dynamics.drives()]
     state = dynamics.run()
     residual = [_mean_norm(drive) for drive in dynamics.drives()]
     largest = max(start, default=0.0)  # at the projection, only the layer next to the output is driven
+    for buffer, before in buffers.items():
+        buffer.copy_(before)
     bundles = circuit.bundles
     return CircuitDiagnostics(
         energy=[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from sb3_angc.circuit.activations import Activation, get_activation
@@ -132,7 +132,7 @@ class CircuitSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

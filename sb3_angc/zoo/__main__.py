@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> int:
         COMMANDS[arguments[0]](arguments[1:])
     except BadInput as error:
         return complain(error)
-    except (AssertionError, ImportError, OSError, ValueError) as error:
+    except ImportError as error:
+        return complain(error)
+    except (AssertionError, OSError, ValueError) as error:
         # Before training, this is what the Zoo raises for bad input. In mid-training it needs its traceback.
         frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
         if not str(error) or frames & {"learn", "predict"}:

@@ -33,12 +33,38 @@ class Manager(ExperimentManager):
             settings["config"] = args.conf_file = SETTINGS[algo]
         super().__init__(args, algo, *more, **settings)
         if self.trial_id is not None:
+            if not (self.storage and self.study_name):
+                raise ValueError(
+                    f"--trial-id {self.trial_id}: say of which study, --storage and --study-name"
+                )
             self.trial_id = TrialNumber(self.trial_id)
         if self.optimize_hyperparameters:
             # Tuning leaves its run folder empty, and ``enjoy`` would take that for the newest run.
             self.unused_folder = tempfile.TemporaryDirectory()
             self.save_path = self.unused_folder.name
             self.params_path = os.path.join(self.save_path, self.env_name)
+
+    def load_trial(
+        self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True
+    ) -> dict[str, Any]:
+        """
+        The hyperparameters of a trial.
+
+        :param storage: journal file or database URL
+        :param study_name: name of the study in it
+        :param trial_id: number of the trial, ``None`` for the best one
+        :param convert: whether to return arguments of the algorithm, not what was sampled
+        :raises ValueError: if there is no such trial of this algorithm
+        """
+        try:
+            if storage.endswith(".log") and not os.path.exists(storage):
+                raise KeyError(storage)  # Optuna would make an empty one.
+            trial: dict[str, Any] = super().load_trial(storage, study_name, trial_id, convert)
+        except (KeyError, IndexError) as error:
+            raise ValueError(
+                f"--trial-id {trial_id}: {storage} has no such trial of {self.algo} in a study {study_name!r}"
+            ) from error
+        return trial
 
     def _save_config(self, saved_hyperparams: dict[str, Any]) -> None:
         # The budget that was used: where -n gives it, the Zoo would save that of the settings file.

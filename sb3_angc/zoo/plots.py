@@ -177,5 +177,5 @@ def plot(command: Callable[[], None], arguments: list[str], *outputs: Path) -> N
         name = re.sub(r"[^A-Za-z0-9.]+", "-", label).lower()
         path = Path(folder) / f"{command.__name__}-{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=150, bbox_inches="tight")
         print(f"Saved {path}")

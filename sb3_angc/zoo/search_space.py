@@ -3,6 +3,7 @@
 from typing import Any
 
 import optuna
+from rl_zoo3.exp_manager import ExperimentManager
 
 NET_ARCHS = {"small": [64, 64], "medium": [256, 256], "big": [400, 300]}
 
@@ -20,17 +21,21 @@ def sample_angc_params(
     :return: arguments for ``ANGC``
     """
     feedback = trial.suggest_categorical("feedback", ["learned", "tied"])
+    # The target controller follows a little at every step, or is copied now and then.
+    tau = trial.suggest_categorical("tau", [0.003, 0.01, 0.03, 1.0])
+    alpha_epistemic = trial.suggest_categorical("alpha_epistemic", [0.0, 0.01, 0.03, 0.1, 0.3, 1.0])
     sampled = {
         # Q-learning, around the Zoo's tuned settings of DQN
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        "learning_rate_schedule": trial.suggest_categorical("learning_rate_schedule", ["constant", "linear"]),
         "one_minus_gamma": trial.suggest_float("one_minus_gamma", 0.003, 0.05, log=True),
         "batch_size_pow": trial.suggest_int("batch_size_pow", 5, 8),
         "train_freq_pow": trial.suggest_int("train_freq_pow", 0, 8),
         "updates_per_step": trial.suggest_categorical("updates_per_step", [0.25, 0.5, 1.0]),
-        "target_update_interval": trial.suggest_int("target_update_interval", 1, 2000, log=True),
+        "tau": tau,
         "exploration_fraction": trial.suggest_float("exploration_fraction", 0.05, 0.5),
         "exploration_final_eps": trial.suggest_float("exploration_final_eps", 0.01, 0.15),
-        "alpha_epistemic": trial.suggest_categorical("alpha_epistemic", [0.0, 0.01, 0.03, 0.1, 0.3, 1.0]),
+        "alpha_epistemic": alpha_epistemic,
         # The circuits
         "net_arch": trial.suggest_categorical("net_arch", list(NET_ARCHS)),
         "inference_steps": trial.suggest_int("inference_steps", 1, 20, log=True),
@@ -40,7 +45,14 @@ def sample_angc_params(
     }
     if feedback == "learned":
         sampled["alignment_decay"] = trial.suggest_float("alignment_decay", 0.1, 10, log=True)
-    return convert_angc_params(sampled)
+    if tau == 1:
+        sampled["target_update_interval"] = trial.suggest_int("target_update_interval", 10, 2000, log=True)
+    if alpha_epistemic:
+        sampled["epistemic_scale"] = trial.suggest_categorical("epistemic_scale", ["maximum", "mean"])
+    arguments = convert_angc_params(sampled)
+    # The Zoo reads a settings file's schedules, and those of a stored trial, but not a sample's.
+    ExperimentManager._preprocess_schedules(arguments)
+    return arguments
 
 
 def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
@@ -57,12 +69,21 @@ def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     # A sweep has one step rule, the line search; the others move one layer after the other.
     circuit_kwargs["order"] = "sweep" if circuit_kwargs["step_rule"] == "line_search" else "inward"
     train_freq = 2 ** params.pop("train_freq_pow")
+    # The Zoo replaces the whole of the settings file's policy_kwargs.
+    policy_kwargs: dict[str, Any] = {
+        "net_arch": NET_ARCHS[params.pop("net_arch")],
+        "circuit_kwargs": circuit_kwargs,
+    }
+    if "epistemic_scale" in params:
+        policy_kwargs["epistemic_scale"] = params.pop("epistemic_scale")
+    if params.pop("learning_rate_schedule") == "linear":
+        params["learning_rate"] = f"lin_{params['learning_rate']}"
     return {
         "gamma": 1 - params.pop("one_minus_gamma"),
         "batch_size": 2 ** params.pop("batch_size_pow"),
         "train_freq": train_freq,
         "gradient_steps": max(round(train_freq * params.pop("updates_per_step")), 1),
-        # The Zoo replaces the whole of the settings file's policy_kwargs.
-        "policy_kwargs": {"net_arch": NET_ARCHS[params.pop("net_arch")], "circuit_kwargs": circuit_kwargs},
+        "policy_kwargs": policy_kwargs,
+        "target_update_interval": params.pop("target_update_interval", 1),
         **params,
     }

@@ -1,0 +1,230 @@
+"""
+SB3's documentation examples for DQN (and some for other algorithms, with DQN in their place), with the
+class changed and the number of steps cut; nothing else.
+
+Source: https://stable-baselines3.readthedocs.io, pages "DQN", "Examples", "HER", "Callbacks" and "Getting
+started".
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sb3_angc import ANGC
+from tests.envs import counter
+from tests.test_angc import TINY
+
+EXAMPLES = {
+    "DQN page": """
+import gymnasium as gym
+
+from stable_baselines3 import DQN
+
+env = gym.make("CartPole-v1", render_mode="rgb_array")
+
+model = DQN("MlpPolicy", env, verbose=1)
+model.learn(total_timesteps=1200, log_interval=4)
+model.save("dqn_cartpole")
+
+del model # remove to demonstrate saving and loading
+
+model = DQN.load("dqn_cartpole")
+
+obs, info = env.reset()
+for _ in range(50):
+    action, _states = model.predict(obs, deterministic=True)
+    obs, reward, terminated, truncated, info = env.step(action)
+    if terminated or truncated:
+        obs, info = env.reset()
+""",
+    "Examples: basic usage": """
+import gymnasium as gym
+
+from stable_baselines3 import DQN
+from stable_baselines3.common.evaluation import evaluate_policy
+
+# Create environment
+env = gym.make("CartPole-v1", render_mode="rgb_array")
+
+# Instantiate the agent
+model = DQN("MlpPolicy", env, verbose=1)
+# Train the agent and display a progress bar
+model.learn(total_timesteps=int(600), progress_bar=True)
+# Save the agent
+model.save("dqn_lunar")
+del model  # delete trained model to demonstrate loading
+
+# Load the trained agent
+# NOTE: if you have loading issue, you can pass `print_system_info=True`
+# to compare the system on which the model was trained vs the current one
+# model = DQN.load("dqn_lunar", env=env, print_system_info=True)
+model = DQN.load("dqn_lunar", env=env)
+
+# Evaluate the agent
+mean_reward, std_reward = evaluate_policy(model, model.get_env(), n_eval_episodes=3)
+
+# Enjoy trained agent
+vec_env = model.get_env()
+obs = vec_env.reset()
+for i in range(50):
+    action, _states = model.predict(obs, deterministic=True)
+    obs, rewards, dones, info = vec_env.step(action)
+""",
+    "HER page": """
+from stable_baselines3 import HerReplayBuffer, DQN
+from stable_baselines3.her.goal_selection_strategy import GoalSelectionStrategy
+from stable_baselines3.common.envs import BitFlippingEnv
+
+model_class = DQN  # works also with SAC, DDPG and TD3
+N_BITS = 15
+
+env = BitFlippingEnv(n_bits=N_BITS, continuous=False, max_steps=N_BITS)
+
+# Available strategies (cf paper): future, final, episode
+goal_selection_strategy = "future" # equivalent to GoalSelectionStrategy.FUTURE
+
+# Initialize the model
+model = model_class(
+    "MultiInputPolicy",
+    env,
+    replay_buffer_class=HerReplayBuffer,
+    # Parameters for HER
+    replay_buffer_kwargs=dict(
+        n_sampled_goal=4,
+        goal_selection_strategy=goal_selection_strategy,
+    ),
+    verbose=1,
+)
+
+# Train the model
+model.learn(1200)
+
+model.save("./her_bit_env")
+# Because it needs access to `env.compute_reward()`
+# HER must be loaded with the env
+model = model_class.load("./her_bit_env", env=env)
+
+obs, info = env.reset()
+for _ in range(100):
+    action, _ = model.predict(obs, deterministic=True)
+    obs, reward, terminated, truncated, info = env.step(action)
+    if terminated or truncated:
+        obs, info = env.reset()
+""",
+    "Examples: saving the replay buffer": """
+from stable_baselines3 import DQN
+from stable_baselines3.common.evaluation import evaluate_policy
+
+# Create the model and the training environment
+model = DQN("MlpPolicy", "CartPole-v1", verbose=1, learning_rate=1e-3)
+
+# train the model
+model.learn(total_timesteps=600)
+
+# save the model
+model.save("sac_pendulum")
+
+# the saved model does not contain the replay buffer
+loaded_model = DQN.load("sac_pendulum")
+print(f"The loaded_model has {loaded_model.replay_buffer.size()} transitions in its buffer")
+
+# now save the replay buffer too
+model.save_replay_buffer("sac_replay_buffer")
+
+# load it into the loaded_model
+loaded_model.load_replay_buffer("sac_replay_buffer")
+
+# now the loaded replay is not empty anymore
+print(f"The loaded_model has {loaded_model.replay_buffer.size()} transitions in its buffer")
+
+# Save the policy independently from the model
+# Note: if you don't save the complete model with `model.save()`
+# you cannot continue training afterward
+policy = model.policy
+policy.save("sac_policy_pendulum")
+
+# Retrieve the environment
+env = model.get_env()
+
+# Evaluate the policy
+mean_reward, std_reward = evaluate_policy(policy, env, n_eval_episodes=3, deterministic=True)
+
+# Load the policy independently from the model
+saved_policy = type(policy).load("sac_policy_pendulum")
+
+# Evaluate the loaded policy
+mean_reward, std_reward = evaluate_policy(saved_policy, env, n_eval_episodes=3, deterministic=True)
+assert loaded_model.replay_buffer.size() == 600
+""",
+    "Getting started": """
+from stable_baselines3 import DQN
+
+model = DQN("MlpPolicy", "CartPole-v1").learn(600)
+""",
+    "Callbacks: list of callbacks": """
+import gymnasium as gym
+
+from stable_baselines3 import DQN
+from stable_baselines3.common.callbacks import CallbackList, CheckpointCallback, EvalCallback
+
+checkpoint_callback = CheckpointCallback(save_freq=200, save_path="./logs/")
+# Separate evaluation env
+eval_env = gym.make("CartPole-v1")
+eval_callback = EvalCallback(eval_env, best_model_save_path="./logs/best_model",
+                             log_path="./logs/results", eval_freq=300)
+# Create the callback list
+callback = CallbackList([checkpoint_callback, eval_callback])
+
+model = DQN("MlpPolicy", "CartPole-v1")
+# Equivalent to:
+# model.learn(5000, callback=[checkpoint_callback, eval_callback])
+model.learn(600, callback=callback)
+""",
+    "Examples: custom policy network": """
+import torch as th
+from stable_baselines3 import DQN
+
+model = DQN("MlpPolicy", "CartPole-v1", policy_kwargs=dict(activation_fn=th.nn.ReLU, net_arch=[32, 32]))
+model.learn(total_timesteps=600)
+""",
+}
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+@pytest.mark.filterwarnings("ignore:Training and eval env", "ignore:Evaluation environment is not wrapped")
+def test_example_of_the_documentation(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The class's own name and module; everything else stays as SB3's documentation has it.
+    code = EXAMPLES[page].replace(
+        "import HerReplayBuffer, DQN", "import HerReplayBuffer\nfrom sb3_angc import DQN"
+    )
+    code = code.replace("from stable_baselines3 import DQN", "from sb3_angc import DQN")
+    code = re.sub(r"\bDQN\b", "ANGC", code)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(code, page, "exec"), names)
+    model = names.get("loaded_model", names["model"])
+    assert type(model).__name__ == "ANGC"
+    assert model.num_timesteps >= 600  # type: ignore[attr-defined]
+
+
+def test_train_freq_and_gradient_steps() -> None:
+    """After 50 steps of warm-up, 100 more in episodes of 10: updates by hand."""
+    for arguments, updates in (
+        ({"train_freq": 4, "gradient_steps": 1}, 26),  # rollouts end at 52, 56, ..., 152
+        ({"train_freq": (10, "step"), "gradient_steps": -1}, 100),
+        ({"train_freq": (2, "episode"), "gradient_steps": 3}, 6 * 3),  # at 60, 80, ..., 160
+    ):
+        model = ANGC("MlpPolicy", counter(10), **{**TINY, **arguments}).learn(150)
+        assert model._n_updates == updates
+
+
+def test_every_test_of_the_table_exists() -> None:
+    tests = Path(__file__).parent
+    table = (tests.parent / "docs/dqn_features.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", table)
+    assert len(named) > 40
+    missing = [name for file, name in named if f"def {name}(" not in (tests / file).read_text()]
+    assert not missing
+    rows = [row for row in table.splitlines() if row.startswith("| ") and "feature of DQN" not in row]
+    assert not [row for row in rows if "::test_" not in row]
