@@ -46,6 +46,7 @@ docs: $(VENV)/.installed-docs  ## Build the documentation site in build/site, wa
 	mkdir -p build
 	$(BIN)/zensical build --clean --strict > build/docs.log 2>&1; status=$$?; cat build/docs.log; exit $$status
 	! grep '^griffe:' build/docs.log
+	$(BIN)/python -m tools.finish_site build/site docs
 
 dist: $(VENV)/.installed-release  ## Build sdist and wheel in dist/, and try both in clean environments
 	rm -rf dist build/try-sdist build/try-wheel

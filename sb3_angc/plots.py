@@ -32,7 +32,7 @@ def plot_energy(diagnostics: CircuitDiagnostics, axes: Axes | None = None) -> Ax
     """
     axes = _new_axes() if axes is None else axes
     energy = diagnostics.energy_by_step
-    axes.plot(range(len(energy)), energy, marker="o")
+    axes.plot(range(len(energy)), energy, marker="o", clip_on=False)
     axes.set(xlabel="settling step", ylabel="energy", ylim=(0, None), xticks=range(len(energy)))
     return axes
 
@@ -107,6 +107,7 @@ def plot_epistemic_reward(
         reward.reshape(resolution, resolution),
         origin="lower",
         aspect="auto",
+        norm="log",  # a few states surprise a hundred times more than most
         extent=(float(space.low[0]), float(space.high[0]), float(space.low[1]), float(space.high[1])),
     )
     axes.figure.colorbar(image, ax=axes, label="epistemic reward")
