@@ -13,7 +13,6 @@ import torch as th
 from gymnasium import spaces
 from minatar.gym import register_envs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn import CnnPolicy
 from torch import nn
 

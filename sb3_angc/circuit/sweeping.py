@@ -7,6 +7,7 @@ backpropagation, and one sweep settles a circuit of which a single output is cla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch as th
@@ -147,7 +148,7 @@ class Sweeping:
         if has_moved:
             errors_along = total([th.linalg.vecdot(e, p) for e, p in zip(state.errors, moves, strict=False)])
         gain = self._gain(squared_moves, errors_along, potential_changes, output_change)
-        if not th.isfinite(gain.sum()):
+        if not math.isfinite(gain.sum()):
             lost = ~th.isfinite(gain[:, 0])  # overflow: these samples stay where they are
             for values in (gain, *moves, *potential_changes, *activity_changes, change, output_change):
                 values[lost] = 0

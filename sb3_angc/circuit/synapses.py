@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 # Patterns of a mirror phase that are shown at once
 MIRROR_BATCH = 2048
+# How much wider than the layer before it a layer must be for products in the other order
+WIDER = 8
 
 
 class DenseSynapses(nn.Module):
@@ -71,8 +73,13 @@ class DenseSynapses(nn.Module):
         :param error: Postsynaptic error ``e``, ``(batch, out_features)``
         :return: ``phi(z).T e`` for ``weight`` (in its layout) and the mean of ``e`` for ``bias``
         """
-        # Weights times 0, so that product and mean are one operation
-        updates = {"weight": th.addmm(self.weight, error.t(), activity, beta=0, alpha=1 / len(error))}
+        # Weights times 0, so that product and mean are one operation. Beside few presynaptic neurons the
+        # product is taken the other way round, which halves its time.
+        if self.out_features > WIDER * self.in_features:
+            weight = th.addmm(self.weight.t(), activity.t(), error, beta=0, alpha=1 / len(error)).t()
+        else:
+            weight = th.addmm(self.weight, error.t(), activity, beta=0, alpha=1 / len(error))
+        updates = {"weight": weight.contiguous()}
         if self.bias is not None:
             updates["bias"] = error.sum(0).div_(len(error))  # in half the time of `mean(0)`
         return updates
