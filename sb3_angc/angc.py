@@ -25,7 +25,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_angc.buffers import FollowingNStepReplayBuffer
 from sb3_angc.checks import check_arguments, check_batch_fits, check_finite, check_weight
-from sb3_angc.circuit import CircuitDiagnostics, diagnose
+from sb3_angc.circuit import CircuitDiagnostics, CircuitState, NGCCircuit, diagnose, learn
 from sb3_angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy, policy_for
 from sb3_angc.safe_files import load_safe, save_safe
 from sb3_angc.saving import ResumableAlgorithm
@@ -46,6 +46,7 @@ class Batch(NamedTuple):
 
     :param features: Features of the observations, ``(batch, features_dim)``
     :param actions: Actions taken, ``(batch, 1)``
+    :param taken: 1 at the action taken and 0 elsewhere, ``(batch, n_actions)``
     :param next_features: Features of the observations ``n_steps`` later, ``(batch, features_dim)``
     :param rewards: Discounted sum of the rewards until then, ``(batch, 1)``
     :param discounts: What the value of the next observation counts; 0 where the episode
@@ -57,6 +58,7 @@ class Batch(NamedTuple):
 
     features: th.Tensor
     actions: th.Tensor
+    taken: th.Tensor
     next_features: th.Tensor
     rewards: th.Tensor
     discounts: th.Tensor
@@ -322,17 +324,25 @@ class ANGC(ResumableAlgorithm):
         policy = self.policy
         policy.set_training_mode(True)
         # Update learning rate according to schedule
-        self._update_learning_rate([policy.optimizer, policy.generator_optimizer])
+        self._update_learning_rate(policy.optimizer)
 
         epistemic_weight = self.epistemic_schedule(self._current_progress_remaining)
         losses, epistemic_rewards = [], []
         for batch in self._batches(gradient_steps, batch_size):
             rewards = self.alpha_instrumental * batch.rewards
+            states: dict[NGCCircuit, CircuitState] = {}
             if self.alpha_epistemic > 0:
-                epistemic_reward = self._train_generator(batch)
+                state = states[policy.generator] = self._settle_generator(batch)
+                epistemic_reward = policy.epistemic_reward(state.total_discrepancy)
                 epistemic_rewards.append(epistemic_reward.mean())
                 rewards += epistemic_weight * epistemic_reward
-            losses.append(self._train_controller(batch, self._target_values(batch, rewards)))
+            state = states[policy.controller] = self._settle_controller(
+                batch, self._target_values(batch, rewards)
+            )
+            # Half the mean squared TD error, times the output's precision
+            losses.append(state.energies[0].mean())
+            updates = {circuit: circuit.local_updates(state) for circuit, state in states.items()}
+            learn(updates, policy.optimizer, None if math.isinf(self.max_grad_norm) else self.max_grad_norm)
 
         # Increase update counter
         self._n_updates += gradient_steps
@@ -356,35 +366,29 @@ class ANGC(ResumableAlgorithm):
     def _sample(self, batch_size: int, update_statistics: bool) -> Batch:
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         samples = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        features = self.policy.features(samples.observations, update_statistics)
         next_features = self.policy.features(samples.next_observations)
+        actions = samples.actions.long()
         following = getattr(samples, "following_observations", None)
         # For n-step replay, discount factor is gamma**n_steps (when no early termination)
         discounts = self.gamma if samples.discounts is None else samples.discounts
         return Batch(
-            self.policy.features(samples.observations, update_statistics),
-            samples.actions.long(),
+            features,
+            actions,
+            features.new_zeros(batch_size, int(self.policy.action_space.n)).scatter_(1, actions, 1.0),
             next_features,
             samples.rewards,
             (1 - samples.dones) * discounts,
             next_features if following is None else self.policy.features(following),
         )
 
-    @property
-    def _max_norm(self) -> float | None:
-        """What the updates' norm is limited to; ``None``: nothing."""
-        return None if math.isinf(self.max_grad_norm) else self.max_grad_norm
-
-    def _train_generator(self, batch: Batch) -> th.Tensor:
-        """
-        Let the generator settle between what was seen and done and what came of it, and learn.
-
-        :return: Epistemic reward of each transition, ``(batch, 1)``
-        """
-        generator = self.policy.generator
-        seen_and_done = self.policy.generator_input(batch.features, batch.actions)
-        state = generator.settle(seen_and_done, self.policy.generator_features(batch.following_features))
-        generator.step(generator.local_updates(state), self.policy.generator_optimizer, self._max_norm)
-        return self.policy.epistemic_reward(state.total_discrepancy)  # type: ignore[no-any-return]
+    def _settle_generator(self, batch: Batch) -> CircuitState:
+        """Let the generator settle between what was seen and done and what came of it."""
+        policy = self.policy
+        return policy.generator.settle(
+            policy.generator_input(batch.features, batch.taken),
+            policy.generator_features(batch.following_features),
+        )
 
     def _target_values(self, batch: Batch, rewards: th.Tensor) -> th.Tensor:
         """
@@ -396,17 +400,9 @@ class ANGC(ResumableAlgorithm):
         next_values = next_values.gather(1, chooser.argmax(dim=1, keepdim=True))
         return th.addcmul(rewards, batch.discounts, next_values)
 
-    def _train_controller(self, batch: Batch, targets: th.Tensor) -> th.Tensor:
-        """
-        Let the controller settle between observation and target value, and learn.
-
-        :return: Energy before settling: half the mean squared TD error, times the output's precision
-        """
-        controller = self.policy.controller
-        values, clamped = self._clamped_values(batch, targets)
-        state = controller.settle(batch.features, values, clamped)
-        controller.step(controller.local_updates(state), self.policy.optimizer, self._max_norm)
-        return state.energies[0].mean()
+    def _settle_controller(self, batch: Batch, targets: th.Tensor) -> CircuitState:
+        """Let the controller settle between observation and target value."""
+        return self.policy.controller.settle(batch.features, *self._clamped_values(batch, targets))
 
     def _clamped_values(self, batch: Batch, targets: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
         """
@@ -415,8 +411,7 @@ class ANGC(ResumableAlgorithm):
         """
         if self.clamp_all_actions:
             return self.policy.controller.project(batch.features).scatter_(1, batch.actions, targets), None
-        values = targets.expand(-1, int(self.policy.action_space.n))
-        return values, th.zeros_like(values).scatter_(1, batch.actions, 1.0)
+        return targets.expand_as(batch.taken), batch.taken
 
     def diagnose(self, with_gradient: bool = False) -> dict[str, CircuitDiagnostics]:
         """
@@ -433,7 +428,7 @@ class ANGC(ResumableAlgorithm):
         values, clamped = self._clamped_values(
             batch, self._target_values(batch, self.alpha_instrumental * batch.rewards)
         )
-        generator_input = policy.generator_input(batch.features, batch.actions)
+        generator_input = policy.generator_input(batch.features, batch.taken)
         return {
             "controller": diagnose(policy.controller, batch.features, values, clamped, with_gradient),
             "generator": diagnose(
@@ -525,4 +520,4 @@ class ANGC(ResumableAlgorithm):
         return load_safe(cls, path, env, device, **kwargs)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer", "policy.generator_optimizer"], []
+        return ["policy", "policy.optimizer"], []

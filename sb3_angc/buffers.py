@@ -38,10 +38,12 @@ class FollowingNStepReplayBuffer(NStepReplayBuffer):
     def _get_samples(  # type: ignore[override]  # SB3's samples and one field more
         self, batch_inds: np.ndarray[Any, Any], env: VecNormalize | None = None
     ) -> NStepSamples:
-        # SB3 draws an environment for each index first of all. The same draw, twice:
-        random_state = np.random.get_state()  # noqa: NPY002 -- what SB3's buffers draw from
-        env_indices = np.random.randint(0, self.n_envs, size=batch_inds.shape)  # noqa: NPY002
-        np.random.set_state(random_state)  # noqa: NPY002
+        env_indices: Any = 0
+        if self.n_envs > 1:
+            # SB3 draws an environment for each index first of all. The same draw, twice:
+            random_state = np.random.get_state()  # noqa: NPY002 -- what SB3's buffers draw from
+            env_indices = np.random.randint(0, self.n_envs, size=batch_inds.shape)  # noqa: NPY002
+            np.random.set_state(random_state)  # noqa: NPY002
         samples = super()._get_samples(batch_inds, env)
         following = self._normalize_obs(self.next_observations[batch_inds, env_indices], env)
         return NStepSamples(*samples, following_observations=self.to_torch(following))  # type: ignore[arg-type]

@@ -46,10 +46,13 @@ class EpistemicReward(nn.Module):
         :param discrepancy: Total discrepancy of each transition, at least 0, ``(batch,)``
         :return: Epistemic reward of each transition, at least 0, ``(batch, 1)``
         """
+        # Plain numbers: as tensors these few sums would take as long as a layer's products.
+        divisor = float(self.divisor)
         if self.scale == "maximum":
-            self.divisor = th.maximum(self.divisor, discrepancy.max())
+            divisor = max(divisor, float(discrepancy.max()))
         else:
-            mean = discrepancy.mean()
-            self.divisor = th.where(self.divisor > 0, self.divisor.lerp(mean, MEAN_RATE), mean)
-        reward = discrepancy / self.divisor.clamp(min=th.finfo(discrepancy.dtype).tiny)
+            mean = float(discrepancy.mean())
+            divisor = divisor + MEAN_RATE * (mean - divisor) if divisor > 0 else mean
+        self.divisor.fill_(divisor)
+        reward = discrepancy / max(divisor, th.finfo(discrepancy.dtype).tiny)
         return reward.clamp_(max=LARGEST_REWARD).unsqueeze(1)

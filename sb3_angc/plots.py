@@ -131,7 +131,8 @@ def _epistemic_rewards(
     features, following_features = (
         policy.features(th.as_tensor(part, device=model.device)) for part in (states, following)
     )
-    taken = th.full((len(states), 1), action, device=model.device)
+    taken = features.new_zeros(len(states), int(policy.action_space.n))
+    taken[:, action] = 1
     settled = policy.generator.settle(policy.generator_input(features, taken), following_features)
     reward: th.Tensor = copy.deepcopy(policy.epistemic_reward)(settled.total_discrepancy)
     return reward.squeeze(1).cpu().numpy()

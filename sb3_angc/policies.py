@@ -13,7 +13,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
-from torch.nn import functional as F
 
 from sb3_angc.checks import check_finite_tensor
 from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
@@ -67,10 +66,10 @@ class ANGCPolicy(BasePolicy):
         to pass to the features extractor.
     :param normalize_images: Whether to normalize images or not,
          dividing by 255.0 (True by default)
-    :param optimizer_class: The optimizer to use for each circuit,
+    :param optimizer_class: The optimizer to use for both circuits,
         ``th.optim.Adam`` by default
     :param optimizer_kwargs: Additional keyword arguments,
-        excluding the learning rate, to pass to the optimizers
+        excluding the learning rate, to pass to the optimizer
     :param circuit: Preset of both circuits, a name in ``sb3_angc.circuit.PRESETS``
     :param circuit_kwargs: Settings of both circuits that override the preset's, see
         ``sb3_angc.circuit.CircuitSettings``
@@ -90,7 +89,6 @@ class ANGCPolicy(BasePolicy):
     controller: NGCCircuit
     controller_target: NGCCircuit
     generator: NGCCircuit
-    generator_optimizer: th.optim.Optimizer
 
     def __init__(
         self,
@@ -132,7 +130,7 @@ class ANGCPolicy(BasePolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         """
-        Create the circuits and their optimizers.
+        Create the circuits and their optimizer.
 
         :param lr_schedule: Learning rate schedule
             lr_schedule(1) is the initial learning rate
@@ -170,8 +168,7 @@ class ANGCPolicy(BasePolicy):
             [n_seen + n_actions, *self._hidden_sizes("generator"), n_seen], "generator"
         )
         self.epistemic_reward = EpistemicReward(self.epistemic_scale)
-        self.optimizer = self._make_optimizer(self.controller, lr_schedule(1))
-        self.generator_optimizer = self._make_optimizer(self.generator, lr_schedule(1))
+        self.optimizer = self._make_optimizer(lr_schedule(1))
 
     def _hidden_sizes(self, circuit: str) -> list[int]:
         sizes: Any = self.net_arch
@@ -180,9 +177,7 @@ class ANGCPolicy(BasePolicy):
                 raise ValueError(
                     f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'"
                 )
-            sizes: Any = self.net_arch[circuit]
-        else:
-            sizes = self.net_arch
+            sizes = self.net_arch[circuit]
         is_list = isinstance(sizes, (list, tuple)) and len(sizes) > 0
         if not is_list or not all(isinstance(size, int) and size >= 1 for size in sizes):
             raise ValueError(
@@ -197,12 +192,19 @@ class ANGCPolicy(BasePolicy):
             settings["activation"] = _activation_of(self.activation_fn)
         return NGCCircuit(layers, self.circuit, name, **settings)
 
-    def _make_optimizer(self, circuit: NGCCircuit, learning_rate: float) -> th.optim.Optimizer:
+    def _make_optimizer(self, learning_rate: float) -> th.optim.Optimizer:
+        """One for both circuits: what a call of it costs is more than what it does for a small circuit."""
         kwargs = dict(self.optimizer_kwargs)
         if self.optimizer_class in (th.optim.Adam, th.optim.AdamW, th.optim.SGD):
             # One call for all parameters: a third of the time on small networks.
             kwargs.setdefault("fused", True)
-        return self.optimizer_class(circuit.prediction_parameters().values(), lr=learning_rate, **kwargs)  # type: ignore[call-arg]
+            # Updates are to be added: no copy with the sign turned.
+            kwargs.setdefault("maximize", True)
+        parameters = [
+            *self.controller.prediction_parameters().values(),
+            *self.generator.prediction_parameters().values(),
+        ]
+        return self.optimizer_class(parameters, lr=learning_rate, **kwargs)  # type: ignore[call-arg]
 
     def update_target(self, tau: float) -> None:
         """
@@ -261,14 +263,13 @@ class ANGCPolicy(BasePolicy):
         sketch = self.sketch(features[:, : self.n_pixels])
         return th.cat([sketch, features[:, self.n_pixels :]], dim=1)
 
-    def generator_input(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
+    def generator_input(self, features: th.Tensor, taken: th.Tensor) -> th.Tensor:
         """
         :param features: Features of the observation, ``(batch, features_dim)``
-        :param actions: Actions, ``(batch, 1)``
-        :return: What the generator sees of both side by side, the action one-hot, ``(batch, n + n_actions)``
+        :param taken: 1 at the action taken, 0 elsewhere, ``(batch, n_actions)``
+        :return: What the generator sees of both side by side, ``(batch, n + n_actions)``
         """
-        one_hot = F.one_hot(actions.long().squeeze(1), int(self.action_space.n))
-        return th.cat([self.generator_features(features), one_hot.to(features.dtype)], dim=1)
+        return th.cat([self.generator_features(features), taken], dim=1)
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         return self._predict(obs, deterministic=deterministic)

@@ -31,7 +31,7 @@ SelfResumable = TypeVar("SelfResumable", bound="ResumableAlgorithm")
 
 # One more whenever a file of this version could not be read by the version before.
 FILE_FORMAT = 1
-MEMBERS = ("data", "policy.pth", "policy.optimizer.pth", "policy.generator_optimizer.pth")
+MEMBERS = ("data", "policy.pth", "policy.optimizer.pth")
 
 
 @contextmanager
@@ -115,6 +115,8 @@ def check_zip(source: Target) -> None:
         else:
             file.seek(start)
     file_format = data.get("_file_format", 1) if isinstance(data, dict) else None
+    if isinstance(data, dict) and "alpha_epistemic" not in data:
+        raise ValueError(f"{source} was not saved by ANGC: it has no alpha_epistemic")
     if not isinstance(file_format, int):
         raise ValueError(f"{source} is damaged: it does not tell its format")
     if file_format > FILE_FORMAT:

@@ -15,9 +15,11 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
+from torch.nn import functional as F
 
 from sb3_angc import ANGC
 from sb3_angc.angc import Batch
+from sb3_angc.circuit import learn
 from sb3_angc.epistemic import EpistemicReward
 from sb3_angc.normalization import RunningNormalization
 
@@ -89,8 +91,13 @@ def test_update_lowers_the_td_error_of_the_action_taken() -> None:
     model = ANGC("CartPole-v1", learning_rate=1e-2, **TINY)
     features, actions = th.randn(16, 4), th.randint(0, 2, (16, 1))
     targets = model.policy.controller.project(features).gather(1, actions) + 1
-    batch = Batch(features, actions, features, targets, targets, features)
-    losses = [model._train_controller(batch, targets).item() for _ in range(50)]
+    taken = F.one_hot(actions.squeeze(1), 2).float()
+    batch = Batch(features, actions, taken, features, targets, targets, features)
+    controller, losses = model.policy.controller, []
+    for _ in range(50):
+        state = model._settle_controller(batch, targets)
+        learn({controller: controller.local_updates(state)}, model.policy.optimizer)
+        losses.append(state.energies[0].mean().item())
     # Half the squared TD error of 1, times the output's precision
     assert losses[0] == pytest.approx(0.5 * model.policy.controller.settings.output_precision)
     assert losses[-1] < 0.2 * losses[0]
@@ -180,7 +187,7 @@ def test_epistemic_weight_falls_to_zero(monkeypatch: pytest.MonkeyPatch) -> None
         return rewards
 
     monkeypatch.setattr(model, "_target_values", record)
-    monkeypatch.setattr(model, "_train_generator", lambda batch: th.ones(16, 1))
+    monkeypatch.setattr(model.policy.epistemic_reward, "forward", lambda discrepancy: th.ones(16, 1))
     for remaining in (1.0, 0.9, 0.75, 0.0):
         model._current_progress_remaining = remaining
         model.train(1, 16)
@@ -198,7 +205,7 @@ def test_alphas_weigh_the_two_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(batch, rewards)
 
     monkeypatch.setattr(model, "_target_values", record)
-    monkeypatch.setattr(model, "_train_generator", lambda batch: th.full((16, 1), 0.4))
+    monkeypatch.setattr(model.policy.epistemic_reward, "forward", lambda discrepancy: th.full((16, 1), 0.4))
     model.train(1, 16)
     th.testing.assert_close(seen[0], th.full((16, 1), 2 * 3.0 + 0.5 * 0.4))
 
@@ -262,12 +269,9 @@ def test_save_load_predict(tmp_path: Path) -> None:
     assert th.equal(
         model.policy.q_values(th.as_tensor(observations)), loaded.policy.q_values(th.as_tensor(observations))
     )
-    for mine, its in (
-        (model.policy.optimizer, loaded.policy.optimizer),
-        (model.policy.generator_optimizer, loaded.policy.generator_optimizer),
-    ):
-        for key, moments in mine.state_dict()["state"].items():
-            assert th.equal(moments["exp_avg"], its.state_dict()["state"][key]["exp_avg"])
+    loaded_moments = loaded.policy.optimizer.state_dict()["state"]
+    for key, moments in model.policy.optimizer.state_dict()["state"].items():
+        assert th.equal(moments["exp_avg"], loaded_moments[key]["exp_avg"])
     loaded.set_env(gym.make("CartPole-v1"))
     loaded.learn(100, reset_num_timesteps=False)
     assert loaded.num_timesteps == 400
@@ -287,10 +291,10 @@ def test_n_steps_and_dqn_arguments_reach_their_place() -> None:
     assert (model.replay_buffer.n_steps, model.replay_buffer.gamma) == (3, 0.9)
 
 
-def test_learning_rate_schedule_reaches_both_optimizers() -> None:
+def test_learning_rate_schedule_reaches_the_optimizer() -> None:
     model = ANGC("CartPole-v1", learning_rate=lambda progress: 1e-3 * (1 + progress), **TINY).learn(200)
-    for optimizer in (model.policy.optimizer, model.policy.generator_optimizer):
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)  # progress is 0 at the end
+    # progress is 0 at the end
+    assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
 
 
 def test_logger_keys(tmp_path: Path) -> None:

@@ -163,25 +163,22 @@ def test_learning_rate_schedule_of_sb3() -> None:
     rates = {}
 
     def record(locals_: dict[str, Any], globals_: dict[str, Any]) -> bool:
-        rates[model.num_timesteps] = [
-            optimizer.param_groups[0]["lr"]
-            for optimizer in (model.policy.optimizer, model.policy.generator_optimizer)
-        ]
+        rates[model.num_timesteps] = model.policy.optimizer.param_groups[0]["lr"]
         return True
 
     model.learn(200, record)
     # After step 80 of 200, 0.4 of the progress is made: 0.8 of the way from 1e-2 to 1e-3.
-    assert rates[81] == pytest.approx([1e-2 - 0.8 * 9e-3] * 2)
-    assert rates[200] == pytest.approx([1e-3] * 2)
+    assert rates[81] == pytest.approx(1e-2 - 0.8 * 9e-3)
+    assert rates[200] == pytest.approx(1e-3)
 
 
 def test_parameters_travel_between_models() -> None:
     one, other = (ANGC("CartPole-v1", **{**TINY, "seed": seed}).learn(100) for seed in (0, 1))
     other.set_parameters(one.get_parameters())
-    assert set(one.get_parameters()) == {"policy", "policy.optimizer", "policy.generator_optimizer"}
+    assert set(one.get_parameters()) == {"policy", "policy.optimizer"}
     for name, value in one.policy.state_dict().items():
         assert th.equal(value, other.policy.state_dict()[name])
-    moments = [model.policy.generator_optimizer.state_dict()["state"][0]["exp_avg"] for model in (one, other)]
+    moments = [model.policy.optimizer.state_dict()["state"][0]["exp_avg"] for model in (one, other)]
     assert th.equal(*moments)
     policy_alone = {"policy": one.policy.state_dict()}
     with pytest.raises(ValueError, match="Names of parameters do not match"):

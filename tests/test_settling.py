@@ -354,3 +354,31 @@ def test_bad_input_is_named(argument: int, message: str) -> None:
     values[argument][1, 1] = th.nan
     with pytest.raises(ValueError, match=f"received an {message} that is not finite"):
         circuit.settle(*values)
+
+
+@pytest.mark.parametrize("prediction_activation", ["identity", "tanh"])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_potentials_asked_for_later_are_those_on_the_way(steps: int, prediction_activation: str) -> None:
+    """Activities move along phi's tangent at the projection: from them follow potentials and predictions."""
+    th.manual_seed(0)
+    circuit = NGCCircuit(
+        [3, 6, 5, 4, 2],
+        activation="tanh",
+        prediction_activation=prediction_activation,
+        inference_steps=steps,
+    ).double()
+    x, y = th.randn(7, 3).double(), th.randn(7, 2).double()
+    start = circuit.dynamics(x, y).state
+    state = circuit.settle(x, y)
+    phi = ACTIVATIONS["tanh"]
+    for layer in range(3):
+        z0, z = start.potentials[layer], state.potentials[layer]
+        expected = phi.function(z0) + phi.derivative(z0) * (z - z0)
+        th.testing.assert_close(state.activities[layer + 1], expected)
+        # e = (z - zbar) / (2 beta_e), with beta_e = 1/2
+        th.testing.assert_close(state.errors[layer], z - state.predictions[layer])
+        assert float((z - z0).abs().max()) > 1e-3
+    precision = circuit.settings.output_precision
+    th.testing.assert_close(state.errors[-1], precision * (y - state.predictions[-1]))
+    total = sum(error.square().sum(1) for error in state.errors)
+    th.testing.assert_close(state.total_discrepancy, total)

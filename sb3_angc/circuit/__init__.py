@@ -4,6 +4,7 @@ from sb3_angc.circuit.activations import ACTIVATIONS, Activation
 from sb3_angc.circuit.circuit import NGCCircuit
 from sb3_angc.circuit.diagnostics import CircuitDiagnostics, diagnose
 from sb3_angc.circuit.layers import Convolution
+from sb3_angc.circuit.learning import learn
 from sb3_angc.circuit.settings import PRESETS, CircuitSettings
 from sb3_angc.circuit.state import CircuitState
 
@@ -17,4 +18,5 @@ __all__ = [
     "Convolution",
     "NGCCircuit",
     "diagnose",
+    "learn",
 ]

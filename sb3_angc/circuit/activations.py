@@ -29,6 +29,16 @@ class Activation:
     function: Callable[[th.Tensor], th.Tensor]
     derivative: Callable[[th.Tensor], th.Tensor]
 
+    def with_derivative(self, potential: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        :param potential: ``z``, of any shape
+        :return: ``phi(z)``, in memory of its own, and ``phi'(z)``
+        """
+        value = self.function(potential)
+        if self.function is th.relu:
+            return value, value.sign()
+        return value.clone() if value is potential else value, self.derivative(potential)
+
 
 def _identity(potential: th.Tensor) -> th.Tensor:
     return potential

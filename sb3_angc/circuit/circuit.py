@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from sb3_angc.circuit.activations import get_activation
 from sb3_angc.circuit.layers import Layer, PlainSynapses, make_synapses, plain_synapses
+from sb3_angc.circuit.learning import learn
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.settling import Settling
 from sb3_angc.circuit.state import CircuitState
@@ -86,6 +88,9 @@ class NGCCircuit(nn.Module):
         self._prediction_parameters = {
             name: value for name, value in self.named_parameters() if not name.endswith("feedback")
         }
+        learned = [bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None]
+        self._learned_weights: list[th.Tensor] = [bundle.weight for bundle in learned]
+        self._learned_feedbacks: list[th.Tensor] = [bundle.feedback for bundle in learned]  # type: ignore[misc]
 
     def replace_synapses(self, index: int, bundle: nn.Module) -> None:
         """
@@ -199,35 +204,35 @@ class NGCCircuit(nn.Module):
             is at most this
         :raises ValueError: If an update is not finite; no weight has changed then
         """
-        parameters = self.prediction_parameters()
-        steps = [updates[name] for name in parameters]
-        norm = float(th.stack(th._foreach_norm(steps)).norm())
-        if not math.isfinite(norm):
-            raise ValueError(f"{self.name} diverged: its local updates are not finite")
-        scale = -1.0 if max_norm is None else -max_norm / max(norm, max_norm)
-        for parameter, gradient in zip(parameters.values(), th._foreach_mul(steps, scale), strict=True):
-            parameter.grad = gradient  # an optimizer steps against the gradient: minus the update
-        weights, feedbacks = self._weights_beside_feedback()
-        before = [weight.clone() for weight in weights]
-        optimizer.step()
-        if weights:
-            self._move_feedback(feedbacks, list(th._foreach_sub(weights, before)))
-            self._decay(weights + feedbacks, float(optimizer.param_groups[0]["lr"]))
+        learn({self: updates}, optimizer, max_norm)
+
+    @contextlib.contextmanager
+    def weight_change(self, learning_rate: float) -> Iterator[None]:
+        """
+        Within this context the weights ``W`` may change. On leaving it the error weights have
+        changed beside them, and alignment decay and weight norm have been applied.
+
+        :param learning_rate: The optimizer's, on which the alignment decay depends
+        """
+        weights, feedbacks = self._learned_weights, self._learned_feedbacks
+        if not weights:
+            yield
+        elif self.settings.modulation or self.settings.feedback_rate != 1:
+            before = [weight.clone() for weight in weights]
+            yield
+            learned = (bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None)
+            for bundle, old, feedback in zip(learned, before, feedbacks, strict=True):
+                feedback += self._feedback_change(bundle, bundle.weight - old)
+        else:
+            # Equal changes leave E - W as it is. Kept in E itself, it takes no memory, whose
+            # traffic would cost more than the sums.
+            th._foreach_sub_(feedbacks, weights)
+            try:
+                yield
+            finally:
+                th._foreach_add_(feedbacks, weights)
+        self._decay(weights + feedbacks, learning_rate)
         self._constrain_weights()
-
-    def _weights_beside_feedback(self) -> tuple[list[th.Tensor], list[th.Tensor]]:
-        """``W`` and ``E`` of the bundles with error weights of their own."""
-        learned = [bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None]
-        return [bundle.weight for bundle in learned], [bundle.feedback for bundle in learned]  # type: ignore[misc]
-
-    def _move_feedback(self, feedbacks: list[th.Tensor], weight_changes: list[th.Tensor]) -> None:
-        if self.settings.modulation or self.settings.feedback_rate != 1:
-            learned = [bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None]
-            weight_changes = [
-                self._feedback_change(bundle, change)
-                for bundle, change in zip(learned, weight_changes, strict=True)
-            ]
-        th._foreach_add_(feedbacks, weight_changes)
 
     def _feedback_change(self, bundle: PlainSynapses, weight_change: th.Tensor) -> th.Tensor:
         """``dE = gamma_e dW.T * M_E`` (``E`` is stored beside ``W``: no transpose)."""
@@ -241,7 +246,7 @@ class NGCCircuit(nn.Module):
     def _decay(self, matrices: list[th.Tensor], learning_rate: float) -> None:
         """Shrink ``W`` and ``E`` alike, so that what is not shared by the two dies out."""
         settings = self.settings
-        if settings.alignment_decay > 0:
+        if settings.alignment_decay > 0 and matrices:
             rate = settings.alignment_decay * math.exp(-float(self.learning_time) / settings.alignment_time)
             factor = max(1 - learning_rate * rate, 0.0)
             if factor < 1 - th.finfo(matrices[0].dtype).eps / 4:  # else the weights would not change

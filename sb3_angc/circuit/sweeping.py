@@ -18,6 +18,76 @@ from sb3_angc.circuit.settings import CircuitSettings
 from sb3_angc.circuit.state import CircuitState, squared_norm, total
 
 
+class SweptState(CircuitState):
+    """
+    State of a circuit that settles by sweeps. Its potentials and predictions, which learning does
+    not need, are worked out when they are asked for.
+
+    :param activity: Activity of the clamped input, ``(batch, n_in)``
+    :param output: Clamped output, ``(batch, n_out)``
+    :param error_gains: What each predicted layer's discrepancy is multiplied by
+    """
+
+    def __init__(self, activity: th.Tensor, output: th.Tensor, error_gains: list[float]) -> None:
+        self.activities = [activity]
+        self.first_predictions: list[th.Tensor] = []  # before settling
+        self.errors = []
+        self.energies = []
+        # Sum of |e|^2 over the hidden layers, followed along: taken anew it would cost as much as a layer.
+        self.hidden_squared_errors: th.Tensor | None = None
+        self._output = output
+        self._error_gains = error_gains
+        # How far all layers but the first have moved, as far as ``_gain`` says, if that is still to be
+        # taken in; the output's entry is of its prediction.
+        self._changes: list[th.Tensor] = []
+        self._gain: th.Tensor | None = None
+
+    def move(self, changes: list[th.Tensor], gain: th.Tensor) -> None:
+        """
+        :param changes: How potentials of the hidden layers but the first, and the output's prediction,
+            move; uses them up
+        :param gain: How far they do, ``(batch, 1)``
+        """
+        if not self._changes:
+            self._changes, self._gain = changes, gain
+            return
+        for moved, change in zip(self._changes, changes, strict=True):
+            if self._gain is not None:
+                moved *= self._gain
+            moved.addcmul_(gain, change)
+        self._gain = None
+
+    def _moved(self, layer: int) -> th.Tensor:
+        first = self.first_predictions[layer]
+        if layer == 0 or not self._changes:  # the first layer's prediction comes from the clamped input
+            return first
+        change = self._changes[layer - 1]
+        return first + (change if self._gain is None else self._gain * change)
+
+    @property
+    def total_discrepancy(self) -> th.Tensor:
+        """Sum over layers of squared errors, ``(batch,)``."""
+        squares = squared_norm(self.errors[-1])
+        return squares if self.hidden_squared_errors is None else squares.add_(self.hidden_squared_errors)
+
+    @property
+    def potentials(self) -> list[th.Tensor]:  # type: ignore[override]
+        """``z`` of the predicted layers."""
+        hidden = [self._moved(layer) for layer in range(len(self.errors) - 1)]
+        if hidden:
+            hidden[0] = hidden[0] + self.errors[0] / self._error_gains[0]
+        return [*hidden, self._output]
+
+    @property
+    def predictions(self) -> list[th.Tensor]:  # type: ignore[override]
+        """``zbar``: of a hidden layer, what is left of its potential without its error."""
+        last = len(self.errors) - 1
+        moved = [self._moved(layer) for layer in range(last + 1)]
+        for layer in range(1, last):
+            moved[layer] = moved[layer] - self.errors[layer] / self._error_gains[layer]
+        return moved
+
+
 class Sweeping:
     """
     One batch on its way from the projection of its input to the settled state.
@@ -61,42 +131,36 @@ class Sweeping:
         phi, g = get_activation(settings.activation), get_activation(settings.prediction_activation)
         self.slopes: list[th.Tensor] = []
         self.g_slopes: list[th.Tensor] | None = [] if g.name != "identity" else None
-        self.state = state = CircuitState([phi.function(x) if settings.activate_input else x])
+        self.state = state = SweptState(
+            phi.function(x) if settings.activate_input else x, y, self.error_gains
+        )
         for index, bundle in enumerate(synapses):
             prediction = bundle.predict(state.activities[index])
             if self.g_slopes is not None:
-                self.g_slopes.append(g.derivative(prediction))
-                prediction = g.function(prediction)
-            state.predictions.append(prediction)
+                prediction, slope = g.with_derivative(prediction)
+                self.g_slopes.append(slope)
+            state.first_predictions.append(prediction)
             if index < self.last:
-                state.potentials.append(prediction)
-                self.slopes.append(phi.derivative(prediction))
-                state.activities.append(phi.function(prediction))
-        state.potentials.append(y)
-        output_error = y - state.predictions[-1]
+                activity, slope = phi.with_derivative(prediction)
+                self.slopes.append(slope)
+                state.activities.append(activity)
+        output_error = y - prediction
         if self.error_gains[-1] != 1:
             output_error *= self.error_gains[-1]
         if clamped is not None:
             output_error *= clamped
         # Hidden errors are zero at the projection; views of one zero take no time.
         zero = y.new_zeros(())
-        state.errors = [*(zero.expand_as(z) for z in state.potentials[: self.last]), output_error]
-        # Sum of |e|^2 over the hidden layers, followed along: taken anew it would cost as much as a layer.
-        self.hidden_squared_errors: th.Tensor | None = None
+        state.errors = [*(zero.expand_as(z) for z in state.first_predictions[: self.last]), output_error]
         state.energies.append(self._energy())
 
     def run(self) -> CircuitState:
         """Take all inference steps and return the settled state."""
-        state = self.state
         for _ in range(self.settings.inference_steps or len(self.synapses)):
             if self.last > 0:
                 self._sweep(self.drives())
-            state.energies.append(self._energy())
-        for hidden in range(1, self.last):
-            state.predictions[hidden] = th.sub(
-                state.potentials[hidden], state.errors[hidden], alpha=1 / self.error_gains[hidden]
-            )
-        return state
+            self.state.energies.append(self._energy())
+        return self.state
 
     # --- the equations ---------------------------------------------------------------------------
 
@@ -104,8 +168,8 @@ class Sweeping:
         """``F`` of each sample, ``(batch,)``."""
         state = self.state
         energy = squared_norm(state.errors[-1]).div_(2 * self.error_gains[-1])
-        if self.hidden_squared_errors is not None:
-            energy.add_(self.hidden_squared_errors, alpha=self.settings.error_scale)
+        if state.hidden_squared_errors is not None:
+            energy.add_(state.hidden_squared_errors, alpha=self.settings.error_scale)
         if self.settings.leak > 0 and self.last > 0:
             energy += self.settings.leak / 2 * total([squared_norm(z) for z in state.potentials[:-1]])
         return energy
@@ -123,14 +187,14 @@ class Sweeping:
             if settings.leak > 0:
                 pressure -= settings.leak * state.potentials[hidden]
             moves.append(
-                pressure - state.errors[hidden] if self.hidden_squared_errors is not None else pressure
+                pressure - state.errors[hidden] if state.hidden_squared_errors is not None else pressure
             )
         return moves[::-1]
 
     def _sweep(self, moves: list[th.Tensor]) -> None:
         """Outward: ``dz_l = p_l + (phi' * dz_{l-1}) W``; then each sample goes its gain along that way."""
         state = self.state
-        has_moved = self.hidden_squared_errors is not None
+        has_moved = state.hidden_squared_errors is not None
         potential_changes, activity_changes = [], []
         change = moves[0]
         for hidden in range(self.last):
@@ -154,15 +218,14 @@ class Sweeping:
                 values[lost] = 0
             squared_moves[lost] = 0
 
-        error_gain = self.error_gains[0] * gain
         for hidden in range(self.last):
-            error_change = error_gain * moves[hidden]
-            state.errors[hidden] = state.errors[hidden] + error_change if has_moved else error_change
-            state.potentials[hidden] = th.addcmul(state.potentials[hidden], gain, potential_changes[hidden])
-            activity = th.addcmul(state.activities[hidden + 1], gain, activity_changes[hidden])
-            state.activities[hidden + 1] = activity
-        state.errors[-1] = th.addcmul(state.errors[-1], gain, output_change, value=-self.error_gains[-1])
-        state.predictions[-1] = th.addcmul(state.predictions[-1], gain, change)
+            state.activities[hidden + 1].addcmul_(gain, activity_changes[hidden])
+        state.errors[-1].addcmul_(gain, output_change, value=-self.error_gains[-1])
+        state.move([*potential_changes[1:], change], gain)
+        error_gain = self.error_gains[0] * gain
+        for hidden, error_change in enumerate(moves):  # last, for it uses up the moves
+            error_change *= error_gain
+            state.errors[hidden] = state.errors[hidden].add_(error_change) if has_moved else error_change
         self._follow_squared_errors(error_gain.squeeze(1), squared_moves, errors_along)
 
     def _gain(
@@ -194,9 +257,10 @@ class Sweeping:
         self, gain: th.Tensor, squared_moves: th.Tensor, errors_along: th.Tensor | None
     ) -> None:
         """``|e + gain p|^2 = |e|^2 + 2 gain e p + gain^2 |p|^2``, summed over the hidden layers."""
+        state = self.state
         squared = squared_moves.mul_(gain).mul_(gain)
-        if self.hidden_squared_errors is not None and errors_along is not None:
+        if state.hidden_squared_errors is not None and errors_along is not None:
             # Rounding must not take a sum of squares below 0.
-            squared += self.hidden_squared_errors.addcmul(gain, errors_along, value=2)
+            squared += state.hidden_squared_errors.addcmul(gain, errors_along, value=2)
             squared.clamp_(min=0)
-        self.hidden_squared_errors = squared
+        state.hidden_squared_errors = squared
