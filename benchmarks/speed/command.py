@@ -15,7 +15,7 @@ from benchmarks import pages
 from benchmarks.errors import Parser
 from benchmarks.provenance import ROOT, provenance
 from benchmarks.results import read_json, write_json
-from benchmarks.speed import breakdown, comparisons, figure, growth, page
+from benchmarks.speed import breakdown, comparisons, compiled, figure, growth, page
 from benchmarks.speed.plan import FULL, QUICK, Plan
 
 FOLDER = ROOT / "benchmarks" / "results" / "speed"
@@ -54,6 +54,8 @@ def measure(section: str, plan: Plan) -> dict[str, Any]:
         measured["rows"] = [*comparisons.rows(plan, progress), *comparisons.zoo_rows(plan, progress)]
     elif section == "growth":
         measured["rows"] = list(growth.measure(plan, progress))
+    elif section == "compiled":
+        measured["rows"] = list(compiled.measure(plan, progress))
     else:
         progress("profile")
         measured["profiles"] = breakdown.measure(plan)

@@ -122,7 +122,32 @@ def profile(section: Mapping[str, Any]) -> str:
     return f"{markdown(['preset', *PARTS], rows)}\n\n{made_with(section)}"
 
 
-SECTIONS = {"table": table, "growth": growth, "profile": profile}
+def compiled(section: Mapping[str, Any]) -> str:
+    """
+    What torch.compile gains.
+
+    :param section: of the results
+    """
+    rows = []
+    for row in section["rows"]:
+        if "missing" in row:
+            rows.append([row["name"], row["missing"], "", "", ""])
+            continue
+        wall = row["ratio"]["wall"]
+        rows.append(
+            [
+                row["name"],
+                f"{1 / wall['median']:.2f} [{1 / wall['high']:.2f}, {1 / wall['low']:.2f}]",
+                seconds(row["theirs"]["wall"]),
+                seconds(row["ours"]["wall"]),
+                seconds(row["compile_seconds"]),
+            ]
+        )
+    header = ["circuit", "gain [quartiles]", "as it is", "compiled", "compiling took"]
+    return f"{markdown(header, rows)}\n\n{made_with(section)}"
+
+
+SECTIONS = {"table": table, "growth": growth, "profile": profile, "compiled": compiled}
 
 
 def texts(results: Mapping[str, Any]) -> dict[str, str]:

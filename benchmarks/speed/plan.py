@@ -18,6 +18,7 @@ class Plan:
     :param widths: of both hidden layers
     :param batches: sizes
     :param profiled: calls of ``train()`` under the profiler
+    :param compiler: backend of ``torch.compile``
     """
 
     transitions: int = 5000
@@ -30,6 +31,7 @@ class Plan:
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
     batches: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     profiled: int = 100
+    compiler: str = "inductor"
 
 
 FULL = Plan()
@@ -44,4 +46,5 @@ QUICK = Plan(
     widths=(16, 32),
     batches=(8, 16),
     profiled=3,
+    compiler="eager",
 )
