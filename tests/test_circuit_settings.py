@@ -52,6 +52,7 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"alignment_decay": "fast"}, "alignment_decay='fast' is not allowed"),
     ({"alignment_time": 0}, "alignment_time=0 is not allowed"),
     ({"weight_norm": 0}, "weight_norm=0 is not allowed"),
+    ({"max_discrepancy": 0.0}, "max_discrepancy=0.0 is not allowed: it must be None or a number above 0"),
     (
         {"order": "outward"},
         "order='outward' is not allowed: it must be one of sweep, simultaneous, inward, scheduled",

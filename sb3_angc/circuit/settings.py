@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+import torch as th
+
 from sb3_angc.circuit.activations import Activation, get_activation
 
 StepRule = Literal["fixed", "spectral", "line_search"]
@@ -43,6 +45,10 @@ class CircuitSettings:
         the papers'. The smaller it is, the less the states move and the more evenly all samples count:
         at equilibrium a single output's error is ``pi / (1 + pi |g|^2)`` of its discrepancy, with
         ``g`` the gradient of that output with respect to the states. Usual range: 0.01 to 1.
+    :param max_discrepancy: An output is clamped at most this far from its prediction before settling,
+        so that one far target does not outweigh all others: errors saturate as those of the Huber loss
+        do (error clipping, Mnih et al. 2015, https://doi.org/10.1038/nature14236). Above 0, or
+        ``None``, as in the papers.
     :param error_on: What a hidden error compares with the prediction: the ``"activity"``
         ``phi(z)``, as in the papers, or the ``"potential"`` ``z``.
     :param initial_state: Hidden potentials before the first step: ``"zeros"``, or the
@@ -79,6 +85,7 @@ class CircuitSettings:
     leak: float = 0.0
     error_scale: float = 0.5
     output_precision: float = 0.1
+    max_discrepancy: float | None = None
     error_on: ErrorOn = "potential"
     initial_state: InitialState = "projection"
     activation: str | Activation = "relu"
@@ -108,8 +115,9 @@ class CircuitSettings:
             _check(name, getattr(self, name), _is_above(getattr(self, name), 0), "a number above 0")
         for name in ("leak", "alignment_decay"):
             _check(name, getattr(self, name), _is_at_least(getattr(self, name), 0), "a number of at least 0")
-        norm = self.weight_norm
-        _check("weight_norm", norm, norm is None or _is_above(norm, 0), "None or a number above 0")
+        for name in ("weight_norm", "max_discrepancy"):
+            value = getattr(self, name)
+            _check(name, value, value is None or _is_above(value, 0), "None or a number above 0")
         self._check_order()
 
     def _check_order(self) -> None:
@@ -129,6 +137,11 @@ class CircuitSettings:
         """What each predicted layer's discrepancy is multiplied by: ``1 / (2 beta_e)``, and ``pi``."""
         gain = 1 / (2 * self.error_scale)
         return [gain] * (n_layers - 1) + [gain * self.output_precision]
+
+    def clamp(self, y: th.Tensor, prediction: th.Tensor) -> th.Tensor:
+        """What an output is clamped at: ``y``, as far as ``max_discrepancy`` from its prediction allows."""
+        limit = self.max_discrepancy
+        return y if limit is None else th.clamp(y, prediction - limit, prediction + limit)
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name."""

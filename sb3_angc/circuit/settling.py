@@ -50,7 +50,7 @@ class Settling:
             prediction = self.g.function(bundle.predict(state.activities[index]))
             state.predictions.append(prediction)
             if index == self.last:
-                state.potentials.append(y)
+                state.potentials.append(settings.clamp(y, prediction))
             else:
                 starts_projected = settings.initial_state == "projection"
                 state.potentials.append(prediction if starts_projected else th.zeros_like(prediction))

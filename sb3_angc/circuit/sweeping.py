@@ -24,18 +24,18 @@ class SweptState(CircuitState):
     not need, are worked out when they are asked for.
 
     :param activity: Activity of the clamped input, ``(batch, n_in)``
-    :param output: Clamped output, ``(batch, n_out)``
     :param error_gains: What each predicted layer's discrepancy is multiplied by
     """
 
-    def __init__(self, activity: th.Tensor, output: th.Tensor, error_gains: list[float]) -> None:
+    output: th.Tensor
+
+    def __init__(self, activity: th.Tensor, error_gains: list[float]) -> None:
         self.activities = [activity]
         self.first_predictions: list[th.Tensor] = []  # before settling
         self.errors = []
         self.energies = []
         # Sum of |e|^2 over the hidden layers, followed along: taken anew it would cost as much as a layer.
         self.hidden_squared_errors: th.Tensor | None = None
-        self._output = output
         self._error_gains = error_gains
         # How far all layers but the first have moved, as far as ``_gain`` says, if that is still to be
         # taken in; the output's entry is of its prediction.
@@ -76,7 +76,7 @@ class SweptState(CircuitState):
         hidden = [self._moved(layer) for layer in range(len(self.errors) - 1)]
         if hidden:
             hidden[0] = hidden[0] + self.errors[0] / self._error_gains[0]
-        return [*hidden, self._output]
+        return [*hidden, self.output]
 
     @property
     def predictions(self) -> list[th.Tensor]:  # type: ignore[override]
@@ -131,9 +131,8 @@ class Sweeping:
         phi, g = get_activation(settings.activation), get_activation(settings.prediction_activation)
         self.slopes: list[th.Tensor] = []
         self.g_slopes: list[th.Tensor] | None = [] if g.name != "identity" else None
-        self.state = state = SweptState(
-            phi.function(x) if settings.activate_input else x, y, self.error_gains
-        )
+        activity = phi.function(x) if settings.activate_input else x
+        self.state = state = SweptState(activity, self.error_gains)
         for index, bundle in enumerate(synapses):
             prediction = bundle.predict(state.activities[index])
             if self.g_slopes is not None:
@@ -144,7 +143,8 @@ class Sweeping:
                 activity, slope = phi.with_derivative(prediction)
                 self.slopes.append(slope)
                 state.activities.append(activity)
-        output_error = y - prediction
+        state.output = settings.clamp(y, prediction)
+        output_error = state.output - prediction
         if self.error_gains[-1] != 1:
             output_error *= self.error_gains[-1]
         if clamped is not None:
