@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -342,7 +341,7 @@ class ANGC(ResumableAlgorithm):
             # Half the mean squared TD error, times the output's precision
             losses.append(state.energies[0].mean())
             updates = {circuit: circuit.local_updates(state) for circuit, state in states.items()}
-            learn(updates, policy.optimizer, None if math.isinf(self.max_grad_norm) else self.max_grad_norm)
+            learn(updates, policy.optimizer, self.max_grad_norm)
 
         # Increase update counter
         self._n_updates += gradient_steps

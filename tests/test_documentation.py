@@ -6,6 +6,7 @@ the comment ``<!-- not run: reason -->``. Shell commands of the README are run t
 install (their extras are looked up), go through make (make reads them only) or start a whole study.
 """
 
+import ast
 import itertools
 import pkgutil
 import re
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from sb3_angc.circuit import CircuitSettings
 from tests.budget import shorten_training
 
 if sys.version_info >= (3, 11):
@@ -163,6 +165,18 @@ def test_links_within_the_repository(page: Path) -> None:
     for target in re.findall(r"\]\[(sb3_angc\.[\w.]+)\]", text):
         pkgutil.resolve_name(target)  # raises if there is none
         assert f"`{target.rpartition('.')[2]}" in text or target.rpartition(".")[2] in text
+
+
+def test_settings_page_has_each_setting_with_its_default() -> None:
+    told = {}
+    for line in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        argument = re.match(r"`(\w+)`", cells[2]) if len(cells) == 6 else None
+        if argument is not None and argument[1] != "layers":  # which is no setting
+            told[argument[1]] = ast.literal_eval(cells[3].strip("`"))
+            assert cells[1], argument[1]
+            assert cells[5], argument[1]
+    assert told == CircuitSettings().as_dict()
 
 
 def test_each_equation_is_linked_to_its_function() -> None:

@@ -30,7 +30,7 @@ def updates_of(circuits: list[NGCCircuit]) -> dict[NGCCircuit, dict[str, th.Tens
 
 
 @pytest.mark.parametrize("maximize", [False, True])
-@pytest.mark.parametrize("max_norm", [None, 1e-3, 10.0])
+@pytest.mark.parametrize("max_norm", [None, 1e-3, 10.0, float("inf")])
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_together_as_alone(settings: dict[str, Any], max_norm: float | None, maximize: bool) -> None:
     together, alone = make_circuits(settings), make_circuits(settings)
@@ -61,6 +61,21 @@ def test_the_norm_is_limited_in_each_circuit_by_itself() -> None:
     learn({circuit: {"synapses.0.weight": update} for circuit, update in pairs}, optimizer, max_norm=1.0)
     for circuit, start, change in zip(circuits, before, ([[0.6], [0.8]], [[0.3], [0.4]]), strict=True):
         th.testing.assert_close(circuit.bundles[0].weight - start, th.tensor(change))
+
+
+def test_circuits_without_updates_stay_as_they_are() -> None:
+    """Neither an earlier update nor the optimizer's momentum moves one that is not asked to learn."""
+    circuits = make_circuits({"alignment_decay": 0.5})
+    parameters = [value for circuit in circuits for value in circuit.prediction_parameters().values()]
+    optimizer = th.optim.Adam(parameters, lr=0.1)
+    updates = updates_of(circuits)
+    learn(updates, optimizer)
+    before = [{name: value.clone() for name, value in circuit.state_dict().items()} for circuit in circuits]
+    learn({circuits[0]: updates[circuits[0]]}, optimizer)
+    assert not any(
+        th.equal(value, before[0][name]) for name, value in circuits[0].prediction_parameters().items()
+    )
+    assert all(th.equal(value, before[1][name]) for name, value in circuits[1].state_dict().items())
 
 
 def test_one_bad_update_leaves_all_circuits_as_they_are() -> None:

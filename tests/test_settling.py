@@ -7,7 +7,7 @@ import pytest
 import torch as th
 from torch.nn import functional as F
 
-from sb3_angc.circuit import ACTIVATIONS, NGCCircuit
+from sb3_angc.circuit import ACTIVATIONS, Activation, NGCCircuit
 from sb3_angc.circuit.settling import Settling
 
 LINEAR_FIELDS: dict[str, Any] = {"activation": "identity", "bias": False, "output_precision": 1.0}
@@ -98,49 +98,6 @@ def test_step_that_would_raise_the_energy_is_not_taken() -> None:
     th.testing.assert_close(state.potentials[0], th.tensor([[-1.0, 4.0]], dtype=th.float64))
     assert [energy.item() for energy in state.energies] == [40.5] * 4
     assert state.settled_downhill
-
-
-@pytest.mark.parametrize("n_hidden", [1, 2, 3])
-@pytest.mark.parametrize(
-    ("order", "step_rule"),
-    [
-        ("sweep", "line_search"),
-        ("inward", "line_search"),
-        ("inward", "spectral"),
-        ("simultaneous", "spectral"),
-    ],
-)
-def test_linear_circuit_settles_at_its_closed_form(n_hidden: int, order: str, step_rule: str) -> None:
-    """
-    With identity activations and tied feedback, F is quadratic in z. Its minimum over all hidden
-    layers solves one linear system, written here for the stacked vector of all of them.
-    """
-    th.manual_seed(n_hidden)
-    sizes = [3] + [4] * n_hidden + [2]
-    circuit = NGCCircuit(
-        sizes, feedback="tied", inference_steps=3000, order=order, step_rule=step_rule, **LINEAR_FIELDS
-    ).double()
-    x, y = th.randn(5, 3, dtype=th.float64), th.randn(5, 2, dtype=th.float64)
-    state = circuit.settle(x, y)
-
-    total = 4 * n_hidden
-    residual_rows, constants = [], []
-    for index, bundle in enumerate(circuit.bundles):
-        rows = th.zeros(bundle.out_features, total, dtype=th.float64)
-        constant = th.zeros(5, bundle.out_features, dtype=th.float64)
-        if index < n_hidden:
-            rows[:, 4 * index : 4 * index + 4] = th.eye(4, dtype=th.float64)
-        else:
-            constant += y
-        if index > 0:
-            rows[:, 4 * index - 4 : 4 * index] = -bundle.weight
-        else:
-            constant -= x @ bundle.weight.T
-        residual_rows.append(rows)
-        constants.append(constant)
-    matrix, constant = th.cat(residual_rows), th.cat(constants, dim=1)
-    solution = th.linalg.lstsq(matrix, -constant.T).solution.T
-    th.testing.assert_close(th.cat(state.potentials[:-1], dim=1), solution, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("order", ["sweep", "inward"])
@@ -356,6 +313,16 @@ def test_bad_input_is_named(argument: int, message: str) -> None:
         circuit.settle(*values)
 
 
+def test_an_own_pair_is_not_taken_for_another_of_its_name() -> None:
+    own = Activation("identity", th.tanh, ACTIVATIONS["tanh"].derivative)
+    circuit = NGCCircuit([3, 5, 2], prediction_activation=own)
+    tanh = NGCCircuit([3, 5, 2], prediction_activation="tanh")
+    tanh.load_state_dict(circuit.state_dict())
+    x, y = th.randn(4, 3), th.randn(4, 2)
+    for error, expected in zip(circuit.settle(x, y).errors, tanh.settle(x, y).errors, strict=True):
+        assert th.equal(error, expected)
+
+
 @pytest.mark.parametrize("prediction_activation", ["identity", "tanh"])
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_potentials_asked_for_later_are_those_on_the_way(steps: int, prediction_activation: str) -> None:
@@ -366,6 +333,7 @@ def test_potentials_asked_for_later_are_those_on_the_way(steps: int, prediction_
         activation="tanh",
         prediction_activation=prediction_activation,
         inference_steps=steps,
+        error_scale=0.8,
     ).double()
     x, y = th.randn(7, 3).double(), th.randn(7, 2).double()
     start = circuit.dynamics(x, y).state
@@ -375,11 +343,11 @@ def test_potentials_asked_for_later_are_those_on_the_way(steps: int, prediction_
         z0, z = start.potentials[layer], state.potentials[layer]
         expected = phi.function(z0) + phi.derivative(z0) * (z - z0)
         th.testing.assert_close(state.activities[layer + 1], expected)
-        # e = (z - zbar) / (2 beta_e), with beta_e = 1/2
-        th.testing.assert_close(state.errors[layer], z - state.predictions[layer])
+        # e = (z - zbar) / (2 beta_e)
+        th.testing.assert_close(state.errors[layer], (z - state.predictions[layer]) / 1.6)
         assert float((z - z0).abs().max()) > 1e-3
     precision = circuit.settings.output_precision
-    th.testing.assert_close(state.errors[-1], precision * (y - state.predictions[-1]))
+    th.testing.assert_close(state.errors[-1], precision * (y - state.predictions[-1]) / 1.6)
     total = sum(error.square().sum(1) for error in state.errors)
     th.testing.assert_close(state.total_discrepancy, total)
 
@@ -412,7 +380,49 @@ def test_far_targets_change_weights_as_the_huber_loss_does(limit: float) -> None
     leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
     output = th.func.functional_call(circuit, leaves, (x,))
     loss = F.huber_loss(output, y, delta=limit, reduction="sum") / len(x)
-    for (name, leaf), gradient in zip(
-        leaves.items(), th.autograd.grad(loss, list(leaves.values())), strict=True
-    ):
-        th.testing.assert_close(updates[name], -gradient, msg=f"{name} {leaf.shape}")
+    gradients = th.autograd.grad(loss, list(leaves.values()))
+    for name, gradient in zip(leaves, gradients, strict=True):
+        th.testing.assert_close(updates[name], -gradient)
+
+
+@pytest.mark.parametrize("n_hidden", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("order", "step_rule"),
+    [
+        ("sweep", "line_search"),
+        ("inward", "line_search"),
+        ("inward", "spectral"),
+        ("simultaneous", "spectral"),
+    ],
+)
+def test_linear_circuit_settles_at_its_closed_form(n_hidden: int, order: str, step_rule: str) -> None:
+    """
+    With identity activations and tied feedback, F is quadratic in z. Its minimum over all hidden
+    layers solves one linear system, written here for the stacked vector of all of them.
+    """
+    th.manual_seed(n_hidden)
+    sizes = [3] + [4] * n_hidden + [2]
+    circuit = NGCCircuit(
+        sizes, feedback="tied", inference_steps=3000, order=order, step_rule=step_rule, **LINEAR_FIELDS
+    ).double()
+    x, y = th.randn(5, 3, dtype=th.float64), th.randn(5, 2, dtype=th.float64)
+    state = circuit.settle(x, y)
+
+    total = 4 * n_hidden
+    residual_rows, constants = [], []
+    for index, bundle in enumerate(circuit.bundles):
+        rows = th.zeros(bundle.out_features, total, dtype=th.float64)
+        constant = th.zeros(5, bundle.out_features, dtype=th.float64)
+        if index < n_hidden:
+            rows[:, 4 * index : 4 * index + 4] = th.eye(4, dtype=th.float64)
+        else:
+            constant += y
+        if index > 0:
+            rows[:, 4 * index - 4 : 4 * index] = -bundle.weight
+        else:
+            constant -= x @ bundle.weight.T
+        residual_rows.append(rows)
+        constants.append(constant)
+    matrix, constant = th.cat(residual_rows), th.cat(constants, dim=1)
+    solution = th.linalg.lstsq(matrix, -constant.T).solution.T
+    th.testing.assert_close(th.cat(state.potentials[:-1], dim=1), solution, rtol=1e-6, atol=1e-8)

@@ -35,9 +35,11 @@ class Activation:
         :return: ``phi(z)``, in memory of its own, and ``phi'(z)``
         """
         value = self.function(potential)
-        if self.function is th.relu:
+        if (self.function, self.derivative) == (th.relu, _relu_derivative):
             return value, value.sign()
-        return value.clone() if value is potential else value, self.derivative(potential)
+        if value.data_ptr() == potential.data_ptr():
+            value = value.clone()
+        return value, self.derivative(potential)
 
 
 def _identity(potential: th.Tensor) -> th.Tensor:

@@ -88,9 +88,12 @@ class NGCCircuit(nn.Module):
         self._prediction_parameters = {
             name: value for name, value in self.named_parameters() if not name.endswith("feedback")
         }
-        learned = [bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None]
-        self._learned_weights: list[th.Tensor] = [bundle.weight for bundle in learned]
-        self._learned_feedbacks: list[th.Tensor] = [bundle.feedback for bundle in learned]  # type: ignore[misc]
+        # Bundles with error weights of their own: W and E stand at the same place in both lists.
+        self._with_feedback = [
+            bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None
+        ]
+        self._weights: list[th.Tensor] = [bundle.weight for bundle in self._with_feedback]
+        self._feedbacks: list[th.Tensor] = [bundle.feedback for bundle in self._with_feedback]  # type: ignore[misc]
 
     def replace_synapses(self, index: int, bundle: nn.Module) -> None:
         """
@@ -209,23 +212,23 @@ class NGCCircuit(nn.Module):
     @contextlib.contextmanager
     def weight_change(self, learning_rate: float) -> Iterator[None]:
         """
-        Within this context the weights ``W`` may change. On leaving it the error weights have
-        changed beside them, and alignment decay and weight norm have been applied.
+        Within this context an optimizer changes ``W``. Leaving it changes the error weights beside
+        them by ``gamma_e`` times as much, then applies alignment decay and weight norm. ``E`` must not
+        be read within.
 
         :param learning_rate: The optimizer's, on which the alignment decay depends
         """
-        weights, feedbacks = self._learned_weights, self._learned_feedbacks
+        weights, feedbacks = self._weights, self._feedbacks
         if not weights:
             yield
         elif self.settings.modulation or self.settings.feedback_rate != 1:
             before = [weight.clone() for weight in weights]
             yield
-            learned = (bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None)
-            for bundle, old, feedback in zip(learned, before, feedbacks, strict=True):
+            for bundle, old, feedback in zip(self._with_feedback, before, feedbacks, strict=True):
                 feedback += self._feedback_change(bundle, bundle.weight - old)
         else:
-            # Equal changes leave E - W as it is. Kept in E itself, it takes no memory, whose
-            # traffic would cost more than the sums.
+            # Equal changes leave E - W as it is. It is kept in E itself: a copy of W would cost more
+            # than both sums.
             th._foreach_sub_(feedbacks, weights)
             try:
                 yield

@@ -26,8 +26,8 @@ class CircuitDiagnostics:
     :param gradient_cosine: Cosine of each weight's update with minus the gradient of half the
         squared output error, by autograd; ``None`` unless asked for
     :param dead_units: Share of each hidden layer's units inactive on the whole batch
-    :param settling_residual: Norm of what still drives each hidden layer, relative to its errors
-        and feedback at the start, mean over the batch: 0 at equilibrium
+    :param settling_residual: Norm of what still drives each hidden layer, mean over the batch,
+        relative to the largest of all layers before settling: 0 at equilibrium
     :param energy_by_step: Energy before settling and after each step, mean over the batch
     """
 

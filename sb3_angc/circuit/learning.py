@@ -19,16 +19,15 @@ def learn(
     max_norm: float | None = None,
 ) -> None:
     """
-    One learning step of several circuits by one call of their common optimizer, whose overhead
-    exceeds small circuits' work. Each circuit learns as in
+    One learning step of several circuits by one call of their common optimizer: for small circuits
+    the call takes longer than what it computes. Each circuit learns as in
     :meth:`~sb3_angc.circuit.circuit.NGCCircuit.step`.
 
-    :param updates: Updates of ``local_updates`` by circuit. Circuits of the optimizer that are not
-        among them do not change.
-    :param optimizer: Any torch optimizer over the circuits' parameters. One made with
-        ``maximize=True`` saves the copy with the sign turned.
+    :param updates: Updates of ``local_updates`` by circuit. Other circuits of the optimizer do not change.
+    :param optimizer: Any torch optimizer over the circuits' parameters. With ``maximize=True`` it takes
+        the updates as they are; otherwise it gets a copy with the sign turned.
     :param max_norm: The updates of weights and biases are scaled down so that their joint norm in
-        each circuit is at most this
+        each circuit is at most this; ``None`` or ``inf``: no limit
     :raises ValueError: If an update is not finite: the circuit is named, and no weight of any has changed
     """
     steps = {
@@ -36,6 +35,7 @@ def learn(
         for circuit, of_circuit in updates.items()
     }
     scales = _scales(steps, max_norm)
+    optimizer.zero_grad()  # or it would move circuits that learned last time once more
     sign = 1.0 if optimizer.param_groups[0].get("maximize", False) else -1.0
     for circuit, of_circuit in steps.items():
         scale = sign * scales[circuit]
@@ -58,5 +58,5 @@ def _scales(steps: Mapping[NGCCircuit, list[th.Tensor]], max_norm: float | None)
         norm = math.hypot(*(next(norms) for _ in of_circuit))
         if not math.isfinite(norm):
             raise ValueError(f"{circuit.name} diverged: its local updates are not finite")
-        scales[circuit] = 1.0 if max_norm is None else max_norm / max(norm, max_norm)
+        scales[circuit] = 1.0 if max_norm is None or norm <= max_norm else max_norm / norm
     return scales

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch as th
 
-from sb3_angc.circuit.activations import get_activation
+from sb3_angc.circuit.activations import ACTIVATIONS, get_activation
 from sb3_angc.circuit.layers import PlainSynapses
 from sb3_angc.circuit.settings import CircuitSettings
 from sb3_angc.circuit.state import CircuitState, squared_norm, total
@@ -20,8 +20,8 @@ from sb3_angc.circuit.state import CircuitState, squared_norm, total
 
 class SweptState(CircuitState):
     """
-    State of a circuit that settles by sweeps. Its potentials and predictions, which learning does
-    not need, are worked out when they are asked for.
+    State of a circuit that settles by sweeps. Learning needs activities and errors alone: potentials
+    and predictions are worked out when they are asked for.
 
     :param activity: Activity of the clamped input, ``(batch, n_in)``
     :param error_gains: What each predicted layer's discrepancy is multiplied by
@@ -37,16 +37,18 @@ class SweptState(CircuitState):
         # Sum of |e|^2 over the hidden layers, followed along: taken anew it would cost as much as a layer.
         self.hidden_squared_errors: th.Tensor | None = None
         self._error_gains = error_gains
-        # How far all layers but the first have moved, as far as ``_gain`` says, if that is still to be
-        # taken in; the output's entry is of its prediction.
+        # How far the potentials of hidden layers but the first, and the output's prediction, have moved:
+        # these times ``_gain``, unless that is ``None``.
         self._changes: list[th.Tensor] = []
         self._gain: th.Tensor | None = None
 
     def move(self, changes: list[th.Tensor], gain: th.Tensor) -> None:
         """
-        :param changes: How potentials of the hidden layers but the first, and the output's prediction,
-            move; uses them up
-        :param gain: How far they do, ``(batch, 1)``
+        Move by ``gain * changes``.
+
+        :param changes: Of the potentials of hidden layers but the first, and of the output's prediction;
+            the state keeps them and writes to them
+        :param gain: How far each sample goes along them, ``(batch, 1)``
         """
         if not self._changes:
             self._changes, self._gain = changes, gain
@@ -58,8 +60,9 @@ class SweptState(CircuitState):
         self._gain = None
 
     def _moved(self, layer: int) -> th.Tensor:
+        """Potential of a hidden layer but the first, prediction of the first and of the output."""
         first = self.first_predictions[layer]
-        if layer == 0 or not self._changes:  # the first layer's prediction comes from the clamped input
+        if layer == 0 or not self._changes:  # what the clamped input predicts does not move
             return first
         change = self._changes[layer - 1]
         return first + (change if self._gain is None else self._gain * change)
@@ -130,7 +133,7 @@ class Sweeping:
 
         phi, g = get_activation(settings.activation), get_activation(settings.prediction_activation)
         self.slopes: list[th.Tensor] = []
-        self.g_slopes: list[th.Tensor] | None = [] if g.name != "identity" else None
+        self.g_slopes: list[th.Tensor] | None = [] if g != ACTIVATIONS["identity"] else None
         activity = phi.function(x) if settings.activate_input else x
         self.state = state = SweptState(activity, self.error_gains)
         for index, bundle in enumerate(synapses):
@@ -177,6 +180,7 @@ class Sweeping:
     def drives(self) -> list[th.Tensor]:
         """Inward: ``p_l = q_l - e_l`` of each hidden layer."""
         state, settings = self.state, self.settings
+        potentials = state.potentials if settings.leak > 0 else []
         pressure, moves = state.errors[-1], []
         for hidden in reversed(range(self.last)):
             if self.g_slopes is not None and settings.use_derivatives:
@@ -185,7 +189,7 @@ class Sweeping:
             if settings.use_derivatives:
                 pressure *= self.slopes[hidden]
             if settings.leak > 0:
-                pressure -= settings.leak * state.potentials[hidden]
+                pressure -= settings.leak * potentials[hidden]
             moves.append(
                 pressure - state.errors[hidden] if state.hidden_squared_errors is not None else pressure
             )
