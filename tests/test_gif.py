@@ -20,7 +20,9 @@ def test_frames_of_the_video(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "v.mp4", frames, plugin="FFMPEG", fps=10)
 
     arguments = ["v.mp4", "v.gif"]
-    assert main([str(tmp_path / name) for name in arguments] + ["--every=3", "--frames=3", "--width=160"]) == 0
+    assert (
+        main([str(tmp_path / name) for name in arguments] + ["--every=3", "--frames=3", "--width=160"]) == 0
+    )
 
     gif = iio.imread(tmp_path / "v.gif")
     assert gif.shape == (3, 80, 160, 3)
