@@ -61,6 +61,12 @@ def test_custom_environment(run: Run) -> None:
     assert run("custom_environment", steps=1500) == "best action by cell: >>>>>\n"
 
 
+def test_images(run: Run) -> None:
+    # Chance is 1 of 8 for a paddle that cannot see the ball.
+    (caught,) = re.findall(r"caught: (\d+) of 100", run("images", steps=1500))
+    assert int(caught) >= 80
+
+
 def test_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="nbclient is part of the extra 'dev'")
     nbclient = pytest.importorskip("nbclient", reason="nbclient is part of the extra 'dev'")
