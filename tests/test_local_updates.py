@@ -80,6 +80,18 @@ def test_hebbian_product_by_hand() -> None:
     th.testing.assert_close(doubled["synapses.0.weight"], updates["synapses.0.weight"])
 
 
+@pytest.mark.parametrize("sizes", [(3, 24), (3, 25), (1, 9), (25, 3)], ids=str)
+def test_hebbian_product_of_any_shape(sizes: tuple[int, int]) -> None:
+    """Both ways round the product is the mean over the batch of e_j phi(z)_i, in the weights' layout."""
+    bundle = DenseSynapses(*sizes, bias=True, learned_feedback=False).double()
+    activity, error = (th.randn(4, size, dtype=th.float64) for size in sizes)
+    changes = bundle.hebbian(activity, error)
+    expected = sum(th.outer(e, a) for e, a in zip(error, activity, strict=True)) / 4
+    th.testing.assert_close(changes["weight"], expected)
+    th.testing.assert_close(changes["bias"], error.mean(0))
+    assert changes["weight"].is_contiguous()
+
+
 def test_sgd_step_adds_the_update_and_gives_the_error_weights_the_same_change() -> None:
     circuit = NGCCircuit([3, 5, 2], alignment_decay=0.0, feedback_rate=0.9).double()
     before = {name: value.clone() for name, value in circuit.named_parameters()}
@@ -205,6 +217,23 @@ def test_modulation_by_hand() -> None:
     x, y = th.randn(4, 2, dtype=th.float64), th.randn(4, 3, dtype=th.float64)
     expected = plain.local_updates(plain.settle(x, y))["synapses.0.weight"] * into
     th.testing.assert_close(circuit.local_updates(circuit.settle(x, y))["synapses.0.weight"], expected)
+
+
+def test_modulated_feedback_by_hand() -> None:
+    """
+    M_E of E = [[1, -2, 4], [0, 1, -4]]: columns sum to c = (1, 3, 8), min(2c / 8, 1) = (1/4, 3/4, 1).
+    dE = 0.5 dW * M_E, of the raw update as of the optimizer's change of W.
+    """
+    circuit = NGCCircuit([2, 3, 2], modulation=True, feedback_rate=0.5).double()
+    bundle = circuit.bundles[1]
+    assert bundle.feedback is not None
+    bundle.feedback.copy_(th.tensor([[1.0, -2.0, 4.0], [0.0, 1.0, -4.0]]))
+    modulation = th.tensor([[0.25, 0.75, 1.0]], dtype=th.float64)
+    weight, feedback = bundle.weight.clone(), bundle.feedback.clone()
+    updates = circuit.local_updates(circuit.settle(th.randn(4, 2).double(), th.randn(4, 2).double()))
+    th.testing.assert_close(updates["synapses.1.feedback"], 0.5 * updates["synapses.1.weight"] * modulation)
+    circuit.step(updates, th.optim.Adam(circuit.prediction_parameters().values(), lr=0.1))
+    th.testing.assert_close(bundle.feedback.data, feedback + 0.5 * (bundle.weight - weight) * modulation)
 
 
 def test_paper_normalises_updates_and_weights() -> None:

@@ -289,8 +289,9 @@ def test_projection_is_the_settled_output_when_the_output_is_free(preset: str) -
     assert state.total_discrepancy.abs().max() == 0
 
 
-def test_total_discrepancy_is_the_sum_of_squared_errors() -> None:
-    circuit = NGCCircuit([3, 5, 2])
+@pytest.mark.parametrize("settings", [{}, {"order": "inward"}, {"preset": "paper"}], ids=str)
+def test_total_discrepancy_is_the_sum_of_squared_errors(settings: dict[str, Any]) -> None:
+    circuit = NGCCircuit([3, 5, 2], **settings)
     state = circuit.settle(th.randn(4, 3), th.randn(4, 2))
     expected = [sum(float(e[row].square().sum()) for e in state.errors) for row in range(4)]
     th.testing.assert_close(state.total_discrepancy, th.tensor(expected))
