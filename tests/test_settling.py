@@ -80,12 +80,16 @@ def test_derivative_gates_the_feedback_only_with_errors_on_the_potential() -> No
     th.testing.assert_close(state.errors[1], th.tensor([[1 + 2 * 3.937]], dtype=th.float64))
 
 
-def test_step_that_would_raise_the_energy_is_not_taken() -> None:
-    """As above with E of the wrong sign and a large step: the energy would rise, so nothing moves."""
+@pytest.mark.parametrize("step_rule", ["fixed", "line_search"])
+def test_step_that_would_raise_the_energy_is_not_taken(step_rule: str) -> None:
+    """
+    As above with E of the wrong sign and a large step: the energy would rise, so nothing moves. Its
+    minimum along the drive lies behind, and the line search does not go there either.
+    """
     circuit = small_circuit(
         inference_steps=3,
         order="inward",
-        step_rule="fixed",
+        step_rule=step_rule,
         step_size=1.0,
         leak=0.0,
         error_on="potential",
