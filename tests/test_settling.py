@@ -179,6 +179,28 @@ def test_a_sweep_by_hand() -> None:
     assert [energy.item() for energy in state.energies] == pytest.approx([40.5, 8.1, 8.1])
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_sample_whose_sweep_overflows_stays_where_it_is(steps: int) -> None:
+    """
+    One neuron a layer, W1 = 1, W2 = 1e10, E2 = 1e12, pi = 0.1, in float32. First sample: x = 1, y = 0,
+    e2 = -1e9, p1 = -1e21, whose square is infinite. Second: x = 0, y = 1e-3, settles at its
+    equilibrium, e2 = pi y / (1 + pi W2^2) = 1e-23, z1 = e2 W2 = 1e-13.
+    """
+    circuit = NGCCircuit([1, 1, 1], activation="identity", bias=False, inference_steps=steps)
+    first, second = circuit.bundles
+    first.weight.fill_(1.0)
+    second.weight.fill_(1e10)
+    second.feedback.fill_(1e12)  # type: ignore[union-attr]
+    state = circuit.settle(th.tensor([[1.0], [0.0]]), th.tensor([[0.0], [1e-3]]))
+    assert state.potentials[0][0].item() == 1.0
+    assert state.errors[0][0].item() == 0.0
+    assert [error.item() for error in (state.errors[1][0], state.predictions[1][0])] == [-1e9, 1e10]
+    assert all(energy[0] == state.energies[0][0] for energy in state.energies)
+    assert state.total_discrepancy[0].item() == pytest.approx(1e18)
+    assert state.potentials[0][1].item() == pytest.approx(1e-13)
+    assert state.energies[-1][1] < 1e-6 * state.energies[0][1]
+
+
 @pytest.mark.parametrize("prediction_activation", ["identity", "tanh"])
 @pytest.mark.parametrize("activation", ["tanh", "elu", "identity"])
 def test_a_sweep_follows_the_gradient_in_the_errors(activation: str, prediction_activation: str) -> None:
