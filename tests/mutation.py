@@ -94,6 +94,7 @@ MUTANTS = [
     Mutant("circuit/sweeping.py", "state.errors[hidden].add_(error_change) if has_moved", "error_change if has_moved"),
     Mutant("circuit/sweeping.py", "addcmul_(gain, activity_changes[hidden])", "addcmul_(gain, potential_changes[hidden])"),
     Mutant("circuit/sweeping.py", "            values[lost] = 0\n", "            pass\n"),
+    Mutant("circuit/sweeping.py", "            squared_moves[lost] = 0\n", "            pass\n"),
     # potentials and predictions asked for after sweeps
     Mutant("circuit/sweeping.py", "                moved *= self._gain\n", "                pass\n"),
     Mutant("circuit/sweeping.py", "moved.addcmul_(gain, change)", "moved.addcmul_(gain, change, value=-1)"),

@@ -80,12 +80,16 @@ def test_derivative_gates_the_feedback_only_with_errors_on_the_potential() -> No
     th.testing.assert_close(state.errors[1], th.tensor([[1 + 2 * 3.937]], dtype=th.float64))
 
 
-def test_step_that_would_raise_the_energy_is_not_taken() -> None:
-    """As above with E of the wrong sign and a large step: the energy would rise, so nothing moves."""
+@pytest.mark.parametrize("step_rule", ["fixed", "line_search"])
+def test_step_that_would_raise_the_energy_is_not_taken(step_rule: str) -> None:
+    """
+    As above with E of the wrong sign and a large step: the energy would rise, so nothing moves. Its
+    minimum along the drive lies behind, and the line search does not go there either.
+    """
     circuit = small_circuit(
         inference_steps=3,
         order="inward",
-        step_rule="fixed",
+        step_rule=step_rule,
         step_size=1.0,
         leak=0.0,
         error_on="potential",
@@ -173,6 +177,28 @@ def test_a_sweep_by_hand() -> None:
         for value, row in zip(values, expected, strict=True):
             th.testing.assert_close(value, th.tensor([row], dtype=th.float64))
     assert [energy.item() for energy in state.energies] == pytest.approx([40.5, 8.1, 8.1])
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_sample_whose_sweep_overflows_stays_where_it_is(steps: int) -> None:
+    """
+    One neuron a layer, W1 = 1, W2 = 1e10, E2 = 1e12, pi = 0.1, in float32. First sample: x = 1, y = 0,
+    e2 = -1e9, p1 = -1e21, whose square is infinite. Second: x = 0, y = 1e-3, settles at its
+    equilibrium, e2 = pi y / (1 + pi W2^2) = 1e-23, z1 = e2 W2 = 1e-13.
+    """
+    circuit = NGCCircuit([1, 1, 1], activation="identity", bias=False, inference_steps=steps)
+    first, second = circuit.bundles
+    first.weight.fill_(1.0)
+    second.weight.fill_(1e10)
+    second.feedback.fill_(1e12)  # type: ignore[union-attr]
+    state = circuit.settle(th.tensor([[1.0], [0.0]]), th.tensor([[0.0], [1e-3]]))
+    assert state.potentials[0][0].item() == 1.0
+    assert state.errors[0][0].item() == 0.0
+    assert [error.item() for error in (state.errors[1][0], state.predictions[1][0])] == [-1e9, 1e10]
+    assert all(energy[0] == state.energies[0][0] for energy in state.energies)
+    assert state.total_discrepancy[0].item() == pytest.approx(1e18)
+    assert state.potentials[0][1].item() == pytest.approx(1e-13)
+    assert state.energies[-1][1] < 1e-6 * state.energies[0][1]
 
 
 @pytest.mark.parametrize("prediction_activation", ["identity", "tanh"])
