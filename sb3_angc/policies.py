@@ -242,7 +242,7 @@ class ANGCPolicy(BasePolicy):
         features = self.extract_features(obs, self.features_extractor)
         if self.normalization is None:
             return features
-        others = features[:, self.n_pixels :]
+        others = features[:, self.n_pixels :] if self.n_pixels > 0 else features
         if update_statistics:
             self.normalization.update(others)
         normalized: th.Tensor = self.normalization(others)
