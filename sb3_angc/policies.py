@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 from gymnasium import spaces
@@ -61,7 +61,7 @@ class ANGCPolicy(BasePolicy):
         ``sb3_angc.circuit.ACTIVATIONS``, an ``Activation``, or the torch module class of the
         same name. ``None`` leaves it to the preset.
     :param features_extractor_class: Features extractor to use; it must have no trainable
-        parameters, since nothing here could train them
+        parameters, since nothing here could train them. ``None`` is the policy class's own.
     :param features_extractor_kwargs: Keyword arguments
         to pass to the features extractor.
     :param normalize_images: Whether to normalize images or not,
@@ -85,6 +85,7 @@ class ANGCPolicy(BasePolicy):
     :raises ValueError: If an argument is not allowed
     """
 
+    default_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
     action_space: spaces.Discrete
     controller: NGCCircuit
     controller_target: NGCCircuit
@@ -97,7 +98,7 @@ class ANGCPolicy(BasePolicy):
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: str | Activation | type[nn.Module] | None = None,
-        features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
@@ -111,7 +112,7 @@ class ANGCPolicy(BasePolicy):
         super().__init__(
             observation_space,
             action_space,
-            features_extractor_class,
+            features_extractor_class or self.default_features_extractor,
             features_extractor_kwargs,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
@@ -343,23 +344,7 @@ class CnnPolicy(ANGCPolicy):
     Images of uint8 are divided by 255; others are taken as they are.
     """
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete,
-        lr_schedule: Schedule,
-        *args: Any,
-        features_extractor_class: type[BaseFeaturesExtractor] = ImageExtractor,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            *args,
-            features_extractor_class=features_extractor_class,  # type: ignore[misc]
-            **kwargs,
-        )
+    default_features_extractor = ImageExtractor
 
 
 class MultiInputPolicy(ANGCPolicy):
@@ -370,20 +355,4 @@ class MultiInputPolicy(ANGCPolicy):
     See :class:`ANGCPolicy` for the parameters.
     """
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete,
-        lr_schedule: Schedule,
-        *args: Any,
-        features_extractor_class: type[BaseFeaturesExtractor] = PartsExtractor,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            *args,
-            features_extractor_class=features_extractor_class,  # type: ignore[misc]
-            **kwargs,
-        )
+    default_features_extractor = PartsExtractor
