@@ -34,6 +34,10 @@ class CircuitDiagnosticsCallback(BaseCallback):
         self.history: list[tuple[int, dict[str, CircuitDiagnostics]]] = []
         self._last_measured = 0
 
+    def _on_training_start(self) -> None:
+        # With `reset_num_timesteps` a second call of learn() counts from 0 again.
+        self._last_measured = min(self._last_measured, self.num_timesteps)
+
     def _on_step(self) -> bool:
         if self.model._n_updates > 0 and self.num_timesteps - self._last_measured >= self.frequency:
             self._last_measured = self.num_timesteps

@@ -139,3 +139,12 @@ def test_callback_logs_and_leaves_training_alone(tmp_path: Path) -> None:
         assert f"{circuit}/settling_residual_2" in header
     states = [model.policy.state_dict() for model in models]
     assert all(th.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_callback_measures_again_when_training_starts_anew() -> None:
+    callback = CircuitDiagnosticsCallback(frequency=60)
+    model = ANGC("CartPole-v1", **TINY)
+    model.learn(200, callback=callback)
+    model.learn(120, callback=callback)  # from step 0 again
+    model.learn(60, callback=callback, reset_num_timesteps=False)  # from step 120 on
+    assert [steps for steps, _ in callback.history] == [60, 120, 180, 60, 120, 180]
