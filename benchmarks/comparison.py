@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,8 @@ from benchmarks.study import Cell
 
 # So many missing cells are named in an error.
 NAMED = 5
+# What the studies must agree on, or numbers of one task could not stand side by side.
+JUDGED_BY = ("threshold", "random_return", "last_policy_episodes")
 
 
 class Comparison:
@@ -28,11 +29,12 @@ class Comparison:
         self.runs: dict[tuple[str, str], list[Result]] = {}
         self.missing: list[str] = []
         self.labels: list[str] = []
-        self.environments: list[str] = []
+        # By environment, the first cell planned for it: a task may have no result yet.
+        self.tasks: dict[str, Cell] = {}
         for path in folders:
             self._add(ResultsFolder(path), environments)
         for environment in environments or ():
-            if environment not in self.environments:
+            if environment not in self.tasks:
                 raise BenchmarkError(
                     f"{environment}: no study has it, there are {', '.join(self.environments)}"
                 )
@@ -54,8 +56,7 @@ class Comparison:
                 raise BenchmarkError(f"{folder.path}: the label {label!r} is in another of the studies, too")
         self.labels += labels
         for cell in cells:
-            if cell.environment not in self.environments:
-                self.environments.append(cell.environment)
+            self._check_task(cell, self.tasks.setdefault(cell.environment, cell))
             runs = self.runs.setdefault((cell.label, cell.environment), [])
             result = results.get(cell.name)
             if result is None:
@@ -65,6 +66,15 @@ class Comparison:
             else:
                 runs.append(result)
 
+    @staticmethod
+    def _check_task(cell: Cell, first: Cell) -> None:
+        for key in JUDGED_BY:
+            values = getattr(first, key), getattr(cell, key)
+            if values[0] != values[1]:
+                raise BenchmarkError(
+                    f"{cell.environment}: the studies differ in its {key}: {values[0]} and {values[1]}"
+                )
+
     def _check_settings(self, label: str, environment: str) -> None:
         runs = self.runs[label, environment]
         for run in runs[1:]:
@@ -72,6 +82,11 @@ class Comparison:
                 if run[key] != runs[0][key]:
                     names = " and ".join(Cell(**other["cell"]).name for other in (runs[0], run))
                     raise BenchmarkError(f"{names} differ in their {key}: run one of them again")
+
+    @property
+    def environments(self) -> list[str]:
+        """The tasks, in the order of the studies."""
+        return list(self.tasks)
 
     def results(self, label: str, environment: str) -> list[Result]:
         """
@@ -92,17 +107,6 @@ class Comparison:
         """
         return np.array([np.mean(run["last_policy"]["returns"]) for run in self.results(label, environment)])
 
-    def task(self, environment: str) -> dict[str, Any]:
-        """
-        Threshold and random return of a task.
-
-        :param environment: the task
-        """
-        cell: dict[str, Any] = next(
-            run["cell"] for label in self.labels for run in self.results(label, environment)
-        )
-        return cell
-
     def normalize(self, returns: Array, environment: str) -> Array:
         """
         0 for acting at random, 1 for the threshold at which the task counts as solved.
@@ -110,8 +114,8 @@ class Comparison:
         :param returns: returns
         :param environment: the task
         """
-        task = self.task(environment)
-        scores: Array = (returns - task["random_return"]) / (task["threshold"] - task["random_return"])
+        task = self.tasks[environment]
+        scores: Array = (returns - task.random_return) / (task.threshold - task.random_return)
         return scores
 
     def complete_seeds(self, label: str) -> list[int]:

@@ -110,7 +110,7 @@ def learning_curves(comparison: Comparison) -> Figure:
                 steps, returns = comparison.curves(label, environment)
                 estimate = statistics.iqm_curve(returns[:, None, :])
                 band(panel, steps / 1000, estimate, comparison, label)
-        panel.axhline(comparison.task(environment)["threshold"], color=TEXT, linestyle=":")
+        panel.axhline(comparison.tasks[environment].threshold, color=TEXT, linestyle=":")
         panel.set_title(environment)
         panel.set_xlabel("environment steps (thousands)")
         panel.set_ylabel("return (IQM of seeds)")
@@ -138,7 +138,7 @@ def last_policies(comparison: Comparison) -> Figure:
                 panel.fill_betweenx(
                     [row - 0.25, row + 0.25], estimate.low, estimate.high, color=tone, alpha=0.25, linewidth=0
                 )
-        panel.axvline(comparison.task(environment)["threshold"], color=TEXT, linestyle=":")
+        panel.axvline(comparison.tasks[environment].threshold, color=TEXT, linestyle=":")
         label_rows(panel, comparison.labels)
         panel.set_title(environment)
         panel.set_xlabel("return of the last policy (one point for each seed)")

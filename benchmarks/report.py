@@ -50,7 +50,7 @@ def text(comparison: Comparison, baseline: str, complete: Sequence[str]) -> str:
     :param baseline: the method that the others are compared with
     :param complete: the methods that are compared over all tasks
     """
-    episodes = comparison.task(comparison.environments[0])["last_policy_episodes"]
+    episodes = comparison.tasks[comparison.environments[0]].last_policy_episodes
     parts = [f"# {' and '.join(comparison.labels)}", INTRODUCTION.format(episodes=episodes)]
     if comparison.missing:
         parts += ["## Missing", "\n".join(f"- {name}" for name in comparison.missing)]

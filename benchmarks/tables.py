@@ -39,7 +39,7 @@ def last_policy(comparison: Comparison) -> str:
     """
     rows = []
     for environment in comparison.environments:
-        threshold = comparison.task(environment)["threshold"]
+        threshold = comparison.tasks[environment].threshold
         for label in comparison.labels:
             returns = comparison.returns(label, environment)
             solved = f"{np.sum(returns >= threshold)}/{len(returns)}"

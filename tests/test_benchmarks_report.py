@@ -131,6 +131,26 @@ def test_a_missing_cell_is_an_error_or_named(results: list[str], tmp_path: Path,
     assert [row[1] for row in table if row[0] == "good" and len(row) == 5] == ["3"]
 
 
+def test_a_task_without_any_result_is_named(results: list[str], tmp_path: Path) -> None:
+    """As early in a study, whose seeds are run one after the other."""
+    for file in tmp_path.glob("*/*--Acrobot-v1--*.json"):
+        file.unlink()
+    assert main(["report", *results, "-o", str(tmp_path / "report"), "--partial"]) == 0
+    table = rows(tmp_path / "report" / "report.md")
+    for label in ("dqn", "good"):
+        assert ["Acrobot-v1 (-100)", label, *["missing"] * 4] in table
+    assert [row[5] for row in table if row[0] == "CartPole-v1 (475)"] == ["0/4", "4/4"]
+
+
+def test_studies_that_judge_a_task_differently_are_refused(
+    results: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / "good" / "study.json"
+    path.write_text(path.read_text().replace('"threshold": 475.0', '"threshold": 195.0'))
+    assert main(["report", *results, "-o", str(tmp_path / "report")]) == 2
+    assert "CartPole-v1: the studies differ in its threshold: 475.0 and 195.0" in capsys.readouterr().err
+
+
 def test_a_failed_cell_is_named_with_its_error(results: list[str], tmp_path: Path, capsys: Any) -> None:
     folder = ResultsFolder(tmp_path / "good")
     cell = folder.planned()[0]
