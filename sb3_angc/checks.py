@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
 if TYPE_CHECKING:
@@ -65,6 +66,12 @@ def _check_counts(model: ANGC) -> None:
 
 
 def _check_kinds(model: ANGC) -> None:
+    actions = model.action_space
+    if isinstance(actions, spaces.Discrete) and actions.start != 0:
+        raise ValueError(
+            f"action_space={actions} is not allowed: actions must start at 0, as the controller's values do. "
+            "An ActionWrapper around the environment can shift them"
+        )
     buffer_class = model.replay_buffer_class
     if buffer_class is not None and not (
         isinstance(buffer_class, type) and issubclass(buffer_class, ReplayBuffer)

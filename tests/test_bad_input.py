@@ -64,6 +64,15 @@ def test_continuous_actions_are_refused_by_sb3() -> None:
         ANGC("Pendulum-v1")
 
 
+@pytest.mark.parametrize("start", [1, -1])
+def test_actions_that_do_not_count_from_zero_are_refused(start: int) -> None:
+    """An agent's actions are the indices of its values: it would take actions that there are not."""
+    env = ScriptedEnv(lambda count: (0, 0, False, False))
+    env.action_space = spaces.Discrete(3, start=start)
+    with pytest.raises(ValueError, match=rf"Discrete\(3, start={start}\) is not allowed: .* start at 0"):
+        ANGC(env, **TINY)
+
+
 def test_unknown_environment_names_the_closest() -> None:
     with pytest.raises(ValueError, match="env='CartPol-v1' is not a registered environment: did you mean"):
         ANGC("CartPol-v1")
