@@ -18,6 +18,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
@@ -37,6 +38,8 @@ SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 SAFE_FORMAT = 1
 # The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
 LARGEST_SPACE = 2**20
+# The most patterns of a mirror phase, which a circuit goes through when it is made.
+MOST_PATTERNS = 10**7
 # Everything that a file may name. Nothing else is imported or called on its behalf.
 CLASSES: dict[str, type] = {
     known.__name__: known
@@ -159,27 +162,20 @@ def _build(
     settings = {name: _decode(value) for name, value in content["settings"].items()}
     if isinstance(settings["train_freq"], list):
         settings["train_freq"] = tuple(settings["train_freq"])  # JSON has no tuples
-    _check_sizes("net_arch", settings["policy_kwargs"].get("net_arch"), tensors)
-    for layer in settings["policy_kwargs"].get("cnn_arch") or []:
-        _check_sizes("cnn_arch", [*layer, layer[1] ** 2], tensors)  # a kernel's weights as well
-    # Created without an environment, as SB3's load() does it.
-    model = cls(
-        cls.policy_aliases[content["policy"]],  # type: ignore[arg-type]
-        None,
-        device=device,
-        _init_setup_model=False,
-        **{**settings, **kwargs},
-    )
-    model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
     if not isinstance(action_space, spaces.Discrete):
         raise ValueError(f"its action space is {action_space}, and only Discrete is allowed")
+    settings.update(kwargs)
+    policy_class = cls.policy_aliases[content["policy"]]
+    _check_tensors(tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {})
+    # Created without an environment, as SB3's load() does it.
+    model = cls(policy_class, None, device=device, _init_setup_model=False, **settings)  # type: ignore[arg-type]
+    model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
     if env is not None:
         env = cls._wrap_env(env, model.verbose)
         model.n_envs = env.num_envs
         model.set_env(env)
     model._setup_model()
     model.set_parameters({"policy": tensors}, exact_match=False, device=device)
-    _check_complete(model.policy, tensors)
     for name in COUNTERS:
         value = content["counters"][name]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -188,24 +184,33 @@ def _build(
     return model
 
 
-def _check_complete(policy: nn.Module, tensors: dict[str, th.Tensor]) -> None:
-    different = sorted(set(policy.state_dict()) ^ set(tensors))
-    if different:
-        raise ValueError(f"its tensors are not those of the policy it describes: {', '.join(different)}")
-
-
-def _check_sizes(name: str, arch: Any, tensors: dict[str, th.Tensor]) -> None:
-    """A layer cannot be larger than the largest tensor: no memory is taken on a file's word alone."""
-    largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
-    entries = [arch]
-    while entries:
-        entry = entries.pop()
-        if isinstance(entry, (list, tuple)):
-            entries.extend(entry)
-        elif isinstance(entry, dict):
-            entries.extend(entry.values())
-        elif isinstance(entry, int) and entry > largest:
-            raise ValueError(f"its {name} has a layer of {entry}, and its largest tensor only {largest}")
+def _check_tensors(
+    tensors: dict[str, th.Tensor],
+    policy_class: type[BasePolicy],
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Discrete,
+    policy_kwargs: dict[str, Any],
+) -> None:
+    """Each must have its place in the policy described: no memory is taken on a file's word alone."""
+    circuit_kwargs = dict(policy_kwargs.get("circuit_kwargs") or {})
+    n_patterns = circuit_kwargs.pop("mirror_patterns", 0)
+    if n_patterns > MOST_PATTERNS:
+        raise ValueError(f"its mirror_patterns={n_patterns} are more than {MOST_PATTERNS}")
+    # The policy as shapes without memory; nothing moves in it, and fused optimizers would want memory.
+    policy_kwargs = {
+        **policy_kwargs,
+        "circuit_kwargs": {**circuit_kwargs, "mirror_patterns": 0},
+        "optimizer_class": th.optim.SGD,
+        "optimizer_kwargs": {"fused": False},
+    }
+    with th.device("meta"):
+        policy = policy_class(observation_space, action_space, ConstantSchedule(0.0), **policy_kwargs)
+    described, stored = (
+        {(name, value.shape) for name, value in each.items()} for each in (policy.state_dict(), tensors)
+    )
+    if described != stored:
+        names = sorted({name for name, _ in described ^ stored})
+        raise ValueError(f"its tensors are not those of the policy it describes: {', '.join(names)}")
 
 
 def _stored_arguments(cls: type[ANGC]) -> list[str]:

@@ -222,9 +222,9 @@ def test_zip_of_sb3_is_refused_unread(tmp_path: Path) -> None:
         (["format"], 2, "its format is 2, and this version of sb3_angc reads up to 1"),
         (["policy"], "os.system", "os.system"),
         (["settings", "policy_kwargs", "optimizer_class"], {"class": "os.system"}, "not among those allowed"),
-        (["settings", "policy_kwargs", "net_arch"], [10**9], "a layer of 1000000000"),
-        (["settings", "policy_kwargs", "cnn_arch"], [[10**9, 1]], "a layer of 1000000000"),
-        (["settings", "policy_kwargs", "cnn_arch"], [[1, 30]], "a layer of 900"),
+        (["settings", "policy_kwargs", "net_arch"], [10**9], "not those of the policy it describes"),
+        (["settings", "policy_kwargs", "net_arch"], [10**12, 10**12], "overflow"),
+        (["settings", "policy_kwargs", "circuit_kwargs"], {"mirror_patterns": 10**12}, "its mirror_patterns"),
         (["settings", "tensorboard_log"], "/etc", "settings that ANGC does not have: tensorboard_log"),
         (["settings", "buffer_size"], 10**17, "MemoryError"),
         (["settings", "gamma"], 7, "gamma=7 is not allowed"),
@@ -246,6 +246,44 @@ def test_values_that_are_refused(saved: Path, place: list[str], value: Any, mess
     write(saved, {**header, "__metadata__": {"sb3_angc": json.dumps(content)}}, body)
     with pytest.raises(ValueError, match=message):
         ANGC.load_safe(saved, device="cpu")
+
+
+def test_no_memory_is_taken_on_the_files_word_alone(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor of 32 kB names a layer size; two layers of it would take 256 MiB, the replay aside."""
+    from safetensors.torch import load_file, save_file
+
+    header, _ = header_of(saved)
+    tensors = {**load_file(saved), "generator.synapses.0.bias": th.zeros(8192)}
+    content = json.loads(header["__metadata__"]["sb3_angc"])
+    content["settings"]["policy_kwargs"]["net_arch"] = [8192, 8192]
+    save_file(tensors, saved, {"sb3_angc": json.dumps(content)})
+
+    def refuse(model: ANGC) -> None:
+        raise AssertionError("memory is taken")
+
+    monkeypatch.setattr(ANGC, "_setup_model", refuse)
+    with pytest.raises(ValueError, match="not those of the policy it describes"):
+        ANGC.load_safe(saved, device="cpu")
+
+
+def test_convolutions_that_the_tensors_do_not_have(tmp_path: Path) -> None:
+    class Images(gym.Env[Any, Any]):
+        observation_space = spaces.Box(0, 255, (1, 8, 8), np.uint8)
+        action_space = spaces.Discrete(2)
+
+    path = tmp_path / "agent.safetensors"
+    ANGC(Images(), buffer_size=16, **TINY).save_safe(path)
+    assert ANGC.load_safe(path, device="cpu").policy.controller.layer_sizes[0] == 64
+    header, body = header_of(path)
+    content = json.loads(header["__metadata__"]["sb3_angc"])
+    for cnn_arch, message in (
+        ([[10**9, 3]], "not those of the policy"),
+        ([[1, 30]], "at most the image's sides"),
+    ):
+        content["settings"]["policy_kwargs"]["cnn_arch"] = cnn_arch
+        write(path, {**header, "__metadata__": {"sb3_angc": json.dumps(content)}}, body)
+        with pytest.raises(ValueError, match=message):
+            ANGC.load_safe(path, device="cpu")
 
 
 def test_weights_that_do_not_fit(saved: Path, tmp_path: Path) -> None:
