@@ -35,8 +35,9 @@ class Comparison:
             self._add(ResultsFolder(path), environments)
         for environment in environments or ():
             if environment not in self.tasks:
+                planned = (cell.environment for path in folders for cell in ResultsFolder(path).planned())
                 raise BenchmarkError(
-                    f"{environment}: no study has it, there are {', '.join(self.environments)}"
+                    f"{environment}: no study has it, there are {', '.join(dict.fromkeys(planned))}"
                 )
         if self.missing and not partial:
             more = len(self.missing) - NAMED

@@ -197,7 +197,7 @@ def test_seeds_of_different_settings_are_refused(results: list[str], tmp_path: P
     ("more", "expected"),
     [
         (["--baseline", "ppo"], "baseline 'ppo': choose from dqn, good"),
-        (["--environments", "Pong"], "Pong: no study has it, there are"),
+        (["--environments", "Pong"], "Pong: no study has it, there are CartPole-v1, Acrobot-v1"),
         (["--color"], "unrecognized arguments: --color"),
     ],
 )

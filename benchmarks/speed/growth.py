@@ -11,7 +11,8 @@ from benchmarks.speed.products import agent_update, bare
 from benchmarks.speed.timing import in_turn
 from sb3_angc import ANGC
 
-# Where one size varies, the others are those of the LunarLander settings.
+# Where one size varies, the others are these: width and batch of the LunarLander settings, and a second
+# sweep, which costs more than the first, since errors have moved by then.
 BASE = {"steps": 2, "width": 256, "batch": 128}
 WITHIN = 1.5
 FROM_WIDTH = 256

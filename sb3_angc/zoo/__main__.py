@@ -28,9 +28,7 @@ def main(arguments: list[str]) -> int:
     register()
     try:
         COMMANDS[arguments[0]](arguments[1:])
-    except BadInput as error:
-        return complain(error)
-    except ImportError as error:
+    except (BadInput, ImportError) as error:
         return complain(error)
     except (AssertionError, OSError, ValueError) as error:
         # Before training, this is what the Zoo raises for bad input. In mid-training it needs its traceback.
