@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import pages, regression, settling
+from benchmarks import pages, regression
 from benchmarks.errors import BenchmarkError
+from benchmarks.settling import command as settling
 
 
 def test_a_page_is_filled_between_its_lines(tmp_path: Path) -> None:
