@@ -206,6 +206,8 @@ class ANGC(ResumableAlgorithm):
             has_parts = env is not None and isinstance(env.observation_space, spaces.Dict)
             is_supported = replay_buffer_class is None and not has_parts and not optimize_memory_usage
             n_steps = DEFAULT_N_STEPS if is_supported else 1
+            if replay_buffer_class is FollowingNStepReplayBuffer:
+                n_steps = (replay_buffer_kwargs or {}).get("n_steps", DEFAULT_N_STEPS)
         self.n_steps = n_steps
         # For updating the target controller with multiple envs:
         self._n_calls = 0
@@ -250,12 +252,10 @@ class ANGC(ResumableAlgorithm):
         has_parts = isinstance(self.observation_space, spaces.Dict)
         if self.replay_buffer_class is None and n_steps > 1 and not has_parts:
             self.replay_buffer_class = FollowingNStepReplayBuffer
-            self.replay_buffer_kwargs = {
-                **self.replay_buffer_kwargs,
-                "n_steps": n_steps,
-                "gamma": self.gamma,
-            }
         if self.replay_buffer_class is FollowingNStepReplayBuffer:
+            # Of a loaded model both may have been given anew.
+            steps = {"n_steps": n_steps, "gamma": self.gamma}
+            self.replay_buffer_kwargs = {**self.replay_buffer_kwargs, **steps}
             self.n_steps = 1  # or SB3 warns that it is ignored
         super()._setup_model()
         self.n_steps = n_steps
@@ -264,10 +264,11 @@ class ANGC(ResumableAlgorithm):
             self.exploration_final_eps,
             self.exploration_fraction,
         )
+        fraction = self.epistemic_fraction
         self.epistemic_schedule = LinearSchedule(
-            self.alpha_epistemic,
-            self.alpha_epistemic if self.epistemic_fraction is None else 0.0,
-            self.epistemic_fraction or 1.0,
+            self.alpha_epistemic if fraction != 0 else 0.0,
+            self.alpha_epistemic if fraction is None else 0.0,
+            fraction or 1.0,
         )
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
@@ -338,7 +339,7 @@ class ANGC(ResumableAlgorithm):
             state = states[policy.controller] = self._settle_controller(
                 batch, self._target_values(batch, rewards)
             )
-            # Half the mean squared TD error, times the output's precision
+            # From the projection: half the mean squared TD error, times the output's precision
             losses.append(state.energies[0].mean())
             updates = {circuit: circuit.local_updates(state) for circuit, state in states.items()}
             learn(updates, policy.optimizer, self.max_grad_norm)
@@ -414,8 +415,8 @@ class ANGC(ResumableAlgorithm):
 
     def diagnose(self, with_gradient: bool = False) -> dict[str, CircuitDiagnostics]:
         """
-        Measure both circuits on one replayed batch; nothing is learned, and the random state that
-        training draws from is left as it was.
+        Measure both circuits on one replayed batch, the controller with targets of the environment's
+        reward alone; nothing is learned, and the random state that training draws from is left as it was.
 
         :param with_gradient: Whether to compare the updates with the true gradient (by autograd)
         :return: Figures of ``"controller"`` and ``"generator"``

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch as th
 from gymnasium import spaces
@@ -16,6 +16,7 @@ from torch import nn
 
 from sb3_angc.checks import check_finite_tensor
 from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
+from sb3_angc.circuit.circuit import circuits_to_be_loaded
 from sb3_angc.circuit.layers import Layer
 from sb3_angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.images import (
@@ -29,6 +30,8 @@ from sb3_angc.images import (
 from sb3_angc.normalization import RunningNormalization
 from sb3_angc.saving import writing
 
+SelfPolicy = TypeVar("SelfPolicy", bound="ANGCPolicy")
+
 # DQN's `activation_fn` takes module classes; the same classes are understood here.
 MODULE_ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.Identity: "identity",
@@ -39,7 +42,6 @@ MODULE_ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.ELU: "elu",
     nn.Softplus: "softplus",
 }
-
 
 # Numbers by which a generator knows the images of an observation, at most
 SKETCH_SIZE = 512
@@ -292,6 +294,18 @@ class ANGCPolicy(BasePolicy):
         super().save(content)  # type: ignore[arg-type]
         with writing(path, suffix="") as file:
             file.write(content.getbuffer())
+
+    @classmethod
+    def load(cls: type[SelfPolicy], path: str, device: th.device | str = "auto") -> SelfPolicy:
+        """
+        Load a policy of :meth:`save`. It can run code: load only files that you trust.
+
+        :param path: Path to the file
+        :param device: Device on which the policy should be loaded.
+        :return: The policy
+        """
+        with circuits_to_be_loaded():
+            return super().load(path, device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()

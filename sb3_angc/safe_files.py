@@ -27,6 +27,7 @@ from torch import nn
 
 from sb3_angc.buffers import FollowingNStepReplayBuffer
 from sb3_angc.circuit import Activation
+from sb3_angc.circuit.circuit import circuits_to_be_loaded
 from sb3_angc.images import ImageExtractor, PartsExtractor
 from sb3_angc.saving import writing
 
@@ -38,8 +39,6 @@ SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 SAFE_FORMAT = 1
 # The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
 LARGEST_SPACE = 2**20
-# The most patterns of a mirror phase, which a circuit goes through when it is made.
-MOST_PATTERNS = 10**7
 # Everything that a file may name. Nothing else is imported or called on its behalf.
 CLASSES: dict[str, type] = {
     known.__name__: known
@@ -166,7 +165,10 @@ def _build(
         raise ValueError(f"its action space is {action_space}, and only Discrete is allowed")
     settings.update(kwargs)
     policy_class = cls.policy_aliases[content["policy"]]
-    _check_tensors(tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {})
+    with circuits_to_be_loaded():
+        _check_tensors(
+            tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {}
+        )
     # Created without an environment, as SB3's load() does it.
     model = cls(policy_class, None, device=device, _init_setup_model=False, **settings)  # type: ignore[arg-type]
     model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
@@ -174,7 +176,8 @@ def _build(
         env = cls._wrap_env(env, model.verbose)
         model.n_envs = env.num_envs
         model.set_env(env)
-    model._setup_model()
+    with circuits_to_be_loaded():
+        model._setup_model()
     model.set_parameters({"policy": tensors}, exact_match=False, device=device)
     for name in COUNTERS:
         value = content["counters"][name]
@@ -192,14 +195,9 @@ def _check_tensors(
     policy_kwargs: dict[str, Any],
 ) -> None:
     """Each must have its place in the policy described: no memory is taken on a file's word alone."""
-    circuit_kwargs = dict(policy_kwargs.get("circuit_kwargs") or {})
-    n_patterns = circuit_kwargs.pop("mirror_patterns", 0)
-    if n_patterns > MOST_PATTERNS:
-        raise ValueError(f"its mirror_patterns={n_patterns} are more than {MOST_PATTERNS}")
     # The policy as shapes without memory; nothing moves in it, and fused optimizers would want memory.
     policy_kwargs = {
         **policy_kwargs,
-        "circuit_kwargs": {**circuit_kwargs, "mirror_patterns": 0},
         "optimizer_class": th.optim.SGD,
         "optimizer_kwargs": {"fused": False},
     }

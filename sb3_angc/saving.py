@@ -25,6 +25,7 @@ from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
 from sb3_angc.buffers import end_last_trajectory
+from sb3_angc.circuit.circuit import circuits_to_be_loaded
 
 Target = str | pathlib.Path | io.BufferedIOBase
 SelfResumable = TypeVar("SelfResumable", bound="ResumableAlgorithm")
@@ -215,7 +216,10 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         """
         check_zip(path)
         try:
-            model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+            with circuits_to_be_loaded():
+                model = super().load(
+                    path, env, device, custom_objects, print_system_info, force_reset, **kwargs
+                )
         except (ValueError, AssertionError, OSError, MemoryError):
             raise
         except Exception as error:

@@ -177,9 +177,15 @@ def test_epistemic_reward_can_be_divided_by_its_running_mean() -> None:
     assert EpistemicReward("mean")(th.zeros(2)).tolist() == [[0.0], [0.0]]
 
 
-def test_epistemic_weight_falls_to_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fraction", "expected"),
+    [(0.25, [3.5, 3.3, 3.0, 3.0]), (None, [3.5] * 4), (1.0, [3.5, 3.45, 3.375, 3.0]), (0.0, [3.0] * 4)],
+)
+def test_epistemic_weight_falls_to_zero(
+    fraction: float | None, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     env = ScriptedEnv(lambda k: (0, 3.0, False, False))
-    model = ANGC(env, n_steps=1, alpha_epistemic=0.5, epistemic_fraction=0.25, **TINY).learn(60)
+    model = ANGC(env, n_steps=1, alpha_epistemic=0.5, epistemic_fraction=fraction, **TINY).learn(60)
     seen: list[float] = []
 
     def record(batch: Batch, rewards: th.Tensor) -> th.Tensor:
@@ -191,7 +197,7 @@ def test_epistemic_weight_falls_to_zero(monkeypatch: pytest.MonkeyPatch) -> None
     for remaining in (1.0, 0.9, 0.75, 0.0):
         model._current_progress_remaining = remaining
         model.train(1, 16)
-    assert seen == pytest.approx([3.5, 3.3, 3.0, 3.0])
+    assert seen == pytest.approx(expected)
 
 
 def test_alphas_weigh_the_two_rewards(monkeypatch: pytest.MonkeyPatch) -> None:

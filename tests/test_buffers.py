@@ -60,3 +60,31 @@ def test_generator_learns_one_step_and_controller_n(tmp_path: Path) -> None:
     assert loaded.n_steps == 4
     assert isinstance(loaded.replay_buffer, FollowingNStepReplayBuffer)
     assert loaded.replay_buffer.n_steps == 4
+
+
+def test_steps_and_discount_given_anew_reach_the_replay(tmp_path: Path) -> None:
+    env = ScriptedEnv(lambda k: (float(k), 0.0, False, False))
+    path = tmp_path / "angc"
+    ANGC(env, n_steps=4, **TINY).save(path)
+    loaded = ANGC.load(path, env=env, device="cpu", n_steps=2, gamma=0.5)
+    assert isinstance(loaded.replay_buffer, FollowingNStepReplayBuffer)
+    assert (loaded.replay_buffer.n_steps, loaded.replay_buffer.gamma) == (2, 0.5)
+    loaded = ANGC.load(path, env=env, device="cpu", n_steps=1)
+    assert isinstance(loaded.replay_buffer, FollowingNStepReplayBuffer)
+    assert loaded.replay_buffer.n_steps == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "n_steps"),
+    [
+        ({}, 5),
+        ({"n_steps": 7}, 7),
+        ({"replay_buffer_kwargs": {"n_steps": 3}}, 3),
+        ({"n_steps": 7, "replay_buffer_kwargs": {"n_steps": 3}}, 7),
+    ],
+)
+def test_steps_of_a_replay_class_given_by_name(arguments: dict[str, Any], n_steps: int) -> None:
+    env = ScriptedEnv(lambda k: (float(k), 0.0, False, False))
+    model = ANGC(env, replay_buffer_class=FollowingNStepReplayBuffer, gamma=0.9, **arguments, **TINY)
+    assert isinstance(model.replay_buffer, FollowingNStepReplayBuffer)
+    assert (model.n_steps, model.replay_buffer.n_steps, model.replay_buffer.gamma) == (n_steps, n_steps, 0.9)

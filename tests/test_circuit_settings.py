@@ -65,6 +65,10 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"prediction_activation": "swish"}, "prediction_activation='swish' is unknown"),
     ({"order": "simultaneous"}, "step_rule='line_search' is not allowed: it must be 'fixed' or 'spectral'"),
     (
+        {"order": "scheduled", "step_rule": "spectral"},
+        "step_rule='spectral' is not allowed: it must be 'fixed' with order='scheduled'",
+    ),
+    (
         {"step_rule": "spectral"},
         "step_rule='spectral' is not allowed: it must be 'line_search' with order='sweep'",
     ),

@@ -224,7 +224,6 @@ def test_zip_of_sb3_is_refused_unread(tmp_path: Path) -> None:
         (["settings", "policy_kwargs", "optimizer_class"], {"class": "os.system"}, "not among those allowed"),
         (["settings", "policy_kwargs", "net_arch"], [10**9], "not those of the policy it describes"),
         (["settings", "policy_kwargs", "net_arch"], [10**12, 10**12], "overflow"),
-        (["settings", "policy_kwargs", "circuit_kwargs"], {"mirror_patterns": 10**12}, "its mirror_patterns"),
         (["settings", "tensorboard_log"], "/etc", "settings that ANGC does not have: tensorboard_log"),
         (["settings", "buffer_size"], 10**17, "MemoryError"),
         (["settings", "gamma"], 7, "gamma=7 is not allowed"),

@@ -332,10 +332,12 @@ def test_divergence_names_circuit_and_layer() -> None:
 
 
 @pytest.mark.parametrize(("argument", "message"), [(0, "input"), (1, "output to clamp")])
-def test_bad_input_is_named(argument: int, message: str) -> None:
-    circuit = NGCCircuit([3, 4, 2])
+@pytest.mark.parametrize("limit", [None, 2.0])
+@pytest.mark.parametrize("bad", [th.nan, th.inf, -th.inf])
+def test_bad_input_is_named(argument: int, message: str, limit: float | None, bad: float) -> None:
+    circuit = NGCCircuit([3, 4, 2], max_discrepancy=limit)
     values = [th.zeros(2, 3), th.zeros(2, 2)]
-    values[argument][1, 1] = th.nan
+    values[argument][1, 1] = bad
     with pytest.raises(ValueError, match=f"received an {message} that is not finite"):
         circuit.settle(*values)
 

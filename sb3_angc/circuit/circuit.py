@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -17,6 +18,21 @@ from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.settling import Settling
 from sb3_angc.circuit.state import CircuitState
 from sb3_angc.circuit.sweeping import Sweeping
+
+_to_be_loaded = contextvars.ContextVar("to_be_loaded", default=False)
+
+
+@contextlib.contextmanager
+def circuits_to_be_loaded() -> Iterator[None]:
+    """
+    Circuits made within this context skip the mirror phase: ``load_state_dict`` is going to give them
+    the error weights of a trained circuit. (The phase takes seconds with large images.)
+    """
+    token = _to_be_loaded.set(True)
+    try:
+        yield
+    finally:
+        _to_be_loaded.reset(token)
 
 
 class NGCCircuit(nn.Module):
@@ -115,6 +131,8 @@ class NGCCircuit(nn.Module):
         self._mirror(plain_synapses(bundle).values())
 
     def _mirror(self, synapses: Iterable[PlainSynapses]) -> None:
+        if _to_be_loaded.get():
+            return
         for bundle in synapses:
             if bundle.feedback is not None and self.settings.mirror_patterns > 0:
                 bundle.mirror(self.settings.mirror_patterns)

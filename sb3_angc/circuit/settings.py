@@ -54,10 +54,11 @@ class CircuitSettings:
     :param initial_state: Hidden potentials before the first step: ``"zeros"``, or the
         ``"projection"`` of the input.
     :param activation: ``phi``, a name or an :class:`Activation`
-    :param prediction_activation: ``g``, applied to every prediction; the papers use the identity
+    :param prediction_activation: ``g``, applied to every prediction; the papers use the identity. Its
+        derivative counts while a circuit settles by sweeps; the updates leave it out, as the papers' do.
     :param activate_input: Whether ``phi`` applies to the clamped input as well
-    :param use_derivatives: Whether errors that come back are multiplied by ``phi'`` (and ``g'``).
-        The papers leave the derivatives out.
+    :param use_derivatives: Whether errors that come back are multiplied by ``phi'``, and by
+        ``g'`` with ``order="sweep"``. The papers leave the derivatives out.
     :param feedback: ``"learned"``: errors travel back over their own synapses ``E``.
         ``"tied"``: over ``W``'s transpose (weight transport).
     :param mirror_patterns: Patterns of random activity from which learned ``E`` takes up ``W``'s
@@ -125,12 +126,11 @@ class CircuitSettings:
             for name, needed in _SWEEP_NEEDS.items():
                 value = getattr(self, name)
                 _check(name, value, value == needed, f"{needed!r} with order='sweep'")
-        elif self.step_rule == "line_search":
+        else:
+            allowed = _STEP_RULES[self.order]
+            names = " or ".join(map(repr, allowed))
             _check(
-                "step_rule",
-                self.step_rule,
-                self.order == "inward",
-                f"'fixed' or 'spectral' with order={self.order!r}",
+                "step_rule", self.step_rule, self.step_rule in allowed, f"{names} with order={self.order!r}"
             )
 
     def error_gains(self, n_layers: int) -> list[float]:
@@ -141,7 +141,10 @@ class CircuitSettings:
     def clamp(self, y: th.Tensor, prediction: th.Tensor) -> th.Tensor:
         """What an output is clamped at: ``y``, as far as ``max_discrepancy`` from its prediction allows."""
         limit = self.max_discrepancy
-        return y if limit is None else th.clamp(y, prediction - limit, prediction + limit)
+        if limit is None:
+            return y
+        clamp = th.clamp(y, prediction - limit, prediction + limit)
+        return clamp.add_(0 * y)  # nan where that is infinite, which must not pass for a far target
 
     def as_dict(self) -> dict[str, Any]:
         """All settings by name."""
@@ -154,6 +157,12 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "feedback": get_args(Feedback),
     "error_on": get_args(ErrorOn),
     "initial_state": get_args(InitialState),
+}
+
+_STEP_RULES = {
+    "simultaneous": ("fixed", "spectral"),
+    "inward": get_args(StepRule),
+    "scheduled": ("fixed",),
 }
 
 _SWEEP_NEEDS = {"step_rule": "line_search", "error_on": "potential", "initial_state": "projection"}

@@ -17,9 +17,8 @@ class Settling:
     One batch on its way from the initial state to the settled one.
 
     The energy of a sample is ``F = beta_e * sum_l |e_l|^2 + gamma_v / 2 * sum_l |z_l|^2``, with the
-    output's ``|e|^2`` divided by its precision. With
-    tied feedback and derivatives, the drive of a layer is ``-dF/dz``; with learned feedback it
-    approaches that as ``E`` aligns.
+    output's ``|e|^2`` divided by its precision. With tied feedback, derivatives and ``g`` the identity,
+    the drive of a layer is ``-dF/dz``; with learned feedback it approaches that as ``E`` aligns.
 
     :param synapses: The circuit's synapses, from input to output
     :param settings: The circuit's settings
