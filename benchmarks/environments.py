@@ -63,4 +63,49 @@ class DeepSea(gym.Env[Observation, np.int64]):
         return observation.ravel()
 
 
+class Whereabouts(gym.ObservationWrapper[Observation, Any, Any]):
+    """
+    A MiniGrid that is the same in every episode, observed by where the agent stands and which way it
+    looks: two one-hot codes, the cell's, row by row, and the direction's, ``(width * height + 4,)``.
+    Where nothing but the agent moves, that is all there is to know.
+
+    :param env: A MiniGrid environment
+    :param layout_seed: Seed of every episode
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], layout_seed: int) -> None:
+        super().__init__(env)
+        self.layout_seed = layout_seed
+        grid: Any = env.unwrapped
+        self.grid, self.n_cells = grid, int(grid.width * grid.height)
+        self.observation_space = spaces.Box(0.0, 1.0, (self.n_cells + 4,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        return super().reset(seed=self.layout_seed, options=options)
+
+    def observation(self, observation: Any) -> Observation:
+        column, row = self.grid.agent_pos
+        whereabouts = np.zeros(self.n_cells + 4, np.float32)
+        whereabouts[row * self.grid.width + column] = 1.0
+        whereabouts[self.n_cells + self.grid.agent_dir] = 1.0
+        return whereabouts
+
+
+def four_rooms(layout_seed: int = 0, **kwargs: Any) -> gym.Env[Observation, Any]:
+    """
+    MiniGrid's four rooms, from one corner to the opposite one: some 40 right actions of 7 in a row, the
+    reward at the goal alone. Needs the extra ``bench``.
+
+    :param layout_seed: Seed of where the doors are
+    :param kwargs: Further arguments of ``MiniGrid-FourRooms-v0``
+    """
+    import minigrid  # noqa: F401 -- registers its environments
+
+    grid = gym.make("MiniGrid-FourRooms-v0", agent_pos=(1, 1), goal_pos=(17, 17), **kwargs)
+    return Whereabouts(grid, layout_seed)
+
+
 gym.register("DeepSea-v0", entry_point="benchmarks.environments:DeepSea")
+gym.register("FourRooms-v0", entry_point="benchmarks.environments:four_rooms")

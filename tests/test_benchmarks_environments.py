@@ -1,11 +1,22 @@
-"""Deep Sea against its definition."""
+"""Deep Sea against its definition, four rooms against MiniGrid's, and the study of both."""
+
+from collections import deque
+from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from benchmarks.cell import make_manager
 from benchmarks.environments import DeepSea
+from benchmarks.study import read_study
+from sb3_angc.zoo import register
+
+# MiniGrid: which way each direction looks, and the three actions that move the agent
+AHEAD = [(1, 0), (0, 1), (-1, 0), (0, -1)]
+LEFT, RIGHT, FORWARD = range(3)
 
 
 def play(env: DeepSea, moves: list[bool]) -> float:
@@ -46,3 +57,60 @@ def test_follows_the_interface() -> None:
     check_env(gym.make("DeepSea-v0", size=5).unwrapped, skip_render_check=True)
     with pytest.raises(ValueError, match="size=0 is not allowed"):
         DeepSea(0)
+
+
+def shortest_way(grid: Any) -> list[int]:
+    """Actions of a shortest way to the goal, by breadth-first search on the map."""
+    start = (*map(int, grid.agent_pos), int(grid.agent_dir))
+    ways: dict[tuple[int, ...], list[int]] = {start: []}
+    queue = deque([start])
+    while queue:
+        x, y, direction = at = queue.popleft()
+        ahead = grid.grid.get(x + AHEAD[direction][0], y + AHEAD[direction][1])
+        nexts = {LEFT: (x, y, (direction - 1) % 4), RIGHT: (x, y, (direction + 1) % 4)}
+        if ahead is None or ahead.type == "goal":
+            nexts[FORWARD] = (x + AHEAD[direction][0], y + AHEAD[direction][1], direction)
+        for action, there in nexts.items():
+            if there not in ways:
+                ways[there] = [*ways[at], action]
+                if action == FORWARD and ahead is not None:
+                    return ways[there]
+                queue.append(there)
+    raise AssertionError("no way to the goal")
+
+
+def test_four_rooms_are_the_same_in_every_episode_and_reward_the_goal() -> None:
+    env = gym.make("FourRooms-v0")
+    grid: Any = env.unwrapped
+    maps = []
+    for seed in (3, None):
+        observation, _ = env.reset(seed=seed)
+        maps.append(str(grid))
+        way = shortest_way(grid)
+        assert len(way) >= 34  # 16 cells to the right and 16 down, and at least 2 turns
+        for step, action in enumerate(way, start=1):
+            cell, direction = np.flatnonzero(observation)
+            assert (cell % 19, cell // 19, direction - 361) == (*grid.agent_pos, grid.agent_dir)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            assert not truncated
+            assert terminated == (step == len(way))
+            assert reward == (pytest.approx(1 - 0.9 * step / 100) if terminated else 0)
+        assert tuple(grid.agent_pos) == (17, 17)
+    assert maps[0] == maps[1]
+
+
+def test_both_methods_of_the_sparse_study_share_their_settings(tmp_path: Path) -> None:
+    register()
+    study = read_study(Path(__file__).parent.parent / "benchmarks" / "studies" / "sparse.yml")
+    for environment in ("DeepSea-v0", "FourRooms-v0"):
+        settings = {
+            cell.label: make_manager(cell, str(tmp_path)).read_hyperparameters()[0]
+            for cell in study.cells
+            if cell.environment == environment and cell.seed == 0
+        }
+        shared = set(settings["dqn"]) - {"policy_kwargs"}
+        assert {"gamma", "learning_rate", "exploration_final_eps", "n_timesteps"} < shared
+        for name in shared:
+            assert settings["angc"][name] == settings["dqn"][name] == settings["instrumental only"][name]
+        net_arch = {label: each["policy_kwargs"]["net_arch"] for label, each in settings.items()}
+        assert net_arch["angc"]["controller"] == net_arch["dqn"]
