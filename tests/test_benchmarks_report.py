@@ -113,6 +113,10 @@ def test_report_holds_the_known_numbers(results: list[str], tmp_path: Path) -> N
     assert len(list(output.glob("*.png"))) == len(list(output.glob("*.svg"))) == 5
     assert main(["report", *results, "-o", str(output)]) == 2
     assert main(["report", *results, "-o", str(output), "--force"]) == 0
+    # A figure without its report is not overwritten, either.
+    (output / "report.md").unlink()
+    assert main(["report", *results, "-o", str(output)]) == 2
+    assert not (output / "report.md").exists()
 
 
 def test_a_missing_cell_is_an_error_or_named(results: list[str], tmp_path: Path, capsys: Any) -> None:
@@ -177,7 +181,11 @@ def test_seeds_of_different_settings_are_refused(results: list[str], tmp_path: P
     ("more", "expected"),
     [
         (["--baseline", "ppo"], "baseline 'ppo': choose from dqn, good"),
-        (["--environments", "Pong"], "Pong: no study has it, there are"),
+        (["--environments", "Pong"], "Pong: no study has it, there are CartPole-v1, Acrobot-v1"),
+        (
+            ["--environments", "CartPole-v1", "Pong"],
+            "Pong: no study has it, there are CartPole-v1, Acrobot-v1",
+        ),
         (["--color"], "unrecognized arguments: --color"),
     ],
 )
@@ -191,7 +199,7 @@ def test_folders_that_do_not_fit_are_refused(results: list[str], tmp_path: Path,
     shutil.copytree(tmp_path / "good", tmp_path / "copy")
     output = ["-o", str(tmp_path / "report")]
     assert main(["report", *results, str(tmp_path / "copy"), *output]) == 2
-    assert "the label 'good' is in another of the studies" in capsys.readouterr().err
+    assert "the label 'good' is in another of the studies, too: name a folder once" in capsys.readouterr().err
     assert main(["report", *results, str(tmp_path / "nowhere"), *output]) == 2
     assert "no results of a study here" in capsys.readouterr().err
     (tmp_path / "good" / "good--Acrobot-v1--0.json").write_text('{"format": 1, "ce')

@@ -133,14 +133,25 @@ def test_watching_needs_no_replay_memory(logs: Path) -> None:
 
 
 @pytest.mark.parametrize("algo", ["angc", "dqn"])
-def test_record_video_writes_a_film(algo: str, logs: Path, cwd: Path) -> None:
+def test_record_video_writes_a_film(
+    algo: str, logs: Path, cwd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = cwd.parent / "films"
     ran = zoo("record_video", "--algo", algo, "--env", ENV, "-f", logs, "-n", "20", "-o", output, cwd=cwd)
     assert ran.returncode == 0, ran.stderr
     [film] = output.glob("*.mp4")
     assert film.name.startswith(f"final-model-{algo}-{ENV}")
-    assert film.read_bytes()[4:8] == b"ftyp"
+    content = film.read_bytes()
+    assert content[4:8] == b"ftyp"
     assert not list(cwd.iterdir())
+    # Another agent's film of the same name.
+    command = ["record_video", "--algo", algo, "--env", ENV, "-f", str(logs), "-n", "20", "-o", str(output)]
+    film.write_bytes(b"older")
+    assert main(command) == 2
+    assert "exists: choose another place, or overwrite it with --force" in capsys.readouterr().err
+    assert film.read_bytes() == b"older"
+    assert main([*command, "--force"]) == 0
+    assert film.read_bytes() == content
 
 
 def test_benchmark_has_a_row_for_every_agent(logs: Path, cwd: Path) -> None:

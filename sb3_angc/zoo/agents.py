@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from rl_zoo3.utils import get_trained_models
+from stable_baselines3.common.vec_env import VecVideoRecorder
 
 from sb3_angc import ANGC
 from sb3_angc.zoo.command_line import BadInput, first, make_way, run, run_module
@@ -46,10 +47,17 @@ def record_video(arguments: list[str]) -> None:
     """
     Record a trained agent.
 
-    :param arguments: the Zoo's
+    :param arguments: the Zoo's, and ``--force``
     """
-    with watching():
-        run_module("rl_zoo3.record_video", arguments)
+    start_recording = VecVideoRecorder._start_recording
+    remaining = [argument for argument in arguments if argument != "--force"]
+
+    def start(recorder: VecVideoRecorder) -> None:
+        make_way(arguments, Path(recorder.video_path))
+        start_recording(recorder)
+
+    with watching(), patch.object(VecVideoRecorder, "_start_recording", start):
+        run_module("rl_zoo3.record_video", remaining)
 
 
 @contextlib.contextmanager
