@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from benchmarks.__main__ import main
 from benchmarks.cell import merge, steps_to_threshold
 from benchmarks.engines import Event, failure
 from benchmarks.errors import BenchmarkError
+from benchmarks.ray_engine import check_address
 from benchmarks.results import ResultsFolder, write_json
 from benchmarks.run import run_study
 from benchmarks.study import Cell, parse_study
@@ -144,6 +146,22 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:port", "127.0.0.1:70000"])
+def test_what_is_no_address_of_a_cluster_is_refused(address: str) -> None:
+    with pytest.raises(BenchmarkError, match=f"--address {address}: .*HOST:PORT"):
+        check_address(address)
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        check_address(address)
+        check_address(f"ray://{address}")
+    check_address("auto")
+    with pytest.raises(BenchmarkError, match=f"--address {address}: no Ray cluster answers there"):
+        check_address(address)
 
 
 class Pretend:
