@@ -39,7 +39,10 @@ class Comparison:
         if self.missing and not partial:
             more = len(self.missing) - NAMED
             listed = "; ".join(self.missing[:NAMED]) + (f"; and {more} more" if more > 0 else "")
-            raise BenchmarkError(f"missing cells: {listed}: run the study to its end, or use --partial")
+            raise BenchmarkError(
+                f"missing cells: {listed}: run the study to its end, "
+                "--retry-failed for what failed, or use --partial"
+            )
         if not any(self.runs.values()):
             raise BenchmarkError("no results yet: run the study first")
         for label, environment in self.runs:

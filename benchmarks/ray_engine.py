@@ -81,15 +81,14 @@ class RayEngine:
 
 def check_address(address: str) -> None:
     """
-    Refuse an address at which nothing answers: Ray itself would wait for many minutes.
+    Refuse an address at which nothing answers: Ray itself would wait for many minutes, and so it
+    would after "auto", which names the last cluster of this machine even where it has been killed.
 
     :param address: of the cluster
     """
-    if address == "auto":
-        return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal() or int(port) >= 2**16:
-        raise BenchmarkError(f"--address {address}: give HOST:PORT of the cluster's head, or auto")
+        raise BenchmarkError(f"--address {address}: give HOST:PORT of the cluster's head")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ from matplotlib.image import imread
 
 from benchmarks import figures
 from benchmarks.__main__ import main
+from benchmarks.comparison import Comparison
 from benchmarks.results import ResultsFolder
 from benchmarks.study import Study, parse_study
 
@@ -133,6 +135,24 @@ def test_a_missing_cell_is_an_error_or_named(results: list[str], tmp_path: Path,
     assert good[5] == "3/3"
     # Over all tasks, the seeds that are there on every task.
     assert [row[1] for row in table if row[0] == "good" and len(row) == 5] == ["3"]
+
+
+def test_the_legend_of_the_curves_has_every_method_that_is_drawn(results: list[str], tmp_path: Path) -> None:
+    for seed in range(4):
+        (tmp_path / "good" / f"good--CartPole-v1--{seed}.json").unlink()
+    first, second = figures.learning_curves(Comparison([Path(path) for path in results], None, True)).axes
+    assert [line.get_label() for line in second.get_lines()[:2]] == ["dqn", "good"]
+    legend = first.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["dqn", "good"]
+    # One seed is no curve: then there is no legend, and no warning.
+    for folder in results:
+        for path in Path(folder).glob("*--[123].json"):
+            path.unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = figures.learning_curves(Comparison([Path(path) for path in results], None, True))
+    assert figure.axes[0].get_legend() is None
 
 
 def test_a_failed_cell_is_named_with_its_error(results: list[str], tmp_path: Path, capsys: Any) -> None:
