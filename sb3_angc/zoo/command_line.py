@@ -77,7 +77,7 @@ def run(command: Callable[[], None], arguments: list[str]) -> None:
     :param command: the Zoo's function, which reads the command line
     :param arguments: the command line
     """
-    store = StoreDict.__call__
+    store: Callable[..., None] = StoreDict.__call__
 
     def store_dict(
         action: StoreDict,
