@@ -31,20 +31,22 @@ class Comparison:
         self.labels: list[str] = []
         # By environment, the first cell planned for it: a task may have no result yet.
         self.tasks: dict[str, Cell] = {}
+        planned = [cell.environment for path in folders for cell in ResultsFolder(path).planned()]
+        for environment in environments or ():
+            if environment not in planned:
+                known = ", ".join(dict.fromkeys(planned))
+                raise BenchmarkError(f"{environment}: no study has it, there are {known}")
         for path in folders:
             self._add(ResultsFolder(path), environments)
-        for environment in environments or ():
-            if environment not in self.tasks:
-                planned = (cell.environment for path in folders for cell in ResultsFolder(path).planned())
-                raise BenchmarkError(
-                    f"{environment}: no study has it, there are {', '.join(dict.fromkeys(planned))}"
-                )
         if self.missing and not partial:
             more = len(self.missing) - NAMED
             listed = "; ".join(self.missing[:NAMED]) + (f"; and {more} more" if more > 0 else "")
-            raise BenchmarkError(f"missing cells: {listed}: run the study to its end, or use --partial")
+            raise BenchmarkError(
+                f"missing cells: {listed}: run the study to its end, "
+                "--retry-failed for what failed, or use --partial"
+            )
         if not any(self.runs.values()):
-            raise BenchmarkError("no results yet")
+            raise BenchmarkError("no results yet: run the study first")
         for label, environment in self.runs:
             self._check_settings(label, environment)
 
@@ -54,7 +56,10 @@ class Comparison:
         labels = list(dict.fromkeys(cell.label for cell in cells))
         for label in labels:
             if label in self.labels:
-                raise BenchmarkError(f"{folder.path}: the label {label!r} is in another of the studies, too")
+                raise BenchmarkError(
+                    f"{folder.path}: the label {label!r} is in another of the studies, too: "
+                    "name a folder once, and give the methods of two studies different labels"
+                )
         self.labels += labels
         for cell in cells:
             self._check_task(cell, self.tasks.setdefault(cell.environment, cell))
@@ -82,7 +87,9 @@ class Comparison:
             for key in ("settings", "budget"):
                 if run[key] != runs[0][key]:
                     names = " and ".join(Cell(**other["cell"]).name for other in (runs[0], run))
-                    raise BenchmarkError(f"{names} differ in their {key}: run one of them again")
+                    raise BenchmarkError(
+                        f"{names} differ in their {key}: delete the file of one, and run its study again"
+                    )
 
     @property
     def environments(self) -> list[str]:

@@ -114,7 +114,12 @@ def learning_curves(comparison: Comparison) -> Figure:
         panel.set_title(environment)
         panel.set_xlabel("environment steps (thousands)")
         panel.set_ylabel("return (IQM of seeds)")
-    panels[0].legend()
+    # A method may be missing on the first task.
+    drawn = [panel.get_legend_handles_labels() for panel in panels]
+    curves = {label: curve for pair in drawn for curve, label in zip(*pair, strict=True)}
+    if curves:
+        labels = [label for label in comparison.labels if label in curves]
+        panels[0].legend([curves[label] for label in labels], labels)
     return figure
 
 

@@ -1,6 +1,7 @@
 """Where cells run: a Ray cluster."""
 
 import importlib
+import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from benchmarks.provenance import ROOT, git_state
 from benchmarks.results import Result
 from benchmarks.study import Cell
 
+ANSWER_SECONDS = 10.0
 # The nodes get the code as it is here, and send back results: they need no common disk.
 NOT_SENT = [
     ".git",
@@ -36,6 +38,8 @@ class RayEngine:
             ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise BenchmarkError("--engine ray needs Ray: pip install 'sb3_angc[ray]'") from error
+        if address is not None:
+            check_address(address)
         self.ray = ray
         runtime = {"working_dir": str(ROOT), "excludes": NOT_SENT}
         try:
@@ -43,7 +47,9 @@ class RayEngine:
                 address=address or "local", runtime_env=runtime, log_to_driver=False, logging_level="error"
             )
         except ConnectionError as error:
-            raise BenchmarkError(f"--address {address}: no Ray cluster answers there") from error
+            raise BenchmarkError(
+                f"--address {address}: no Ray cluster answers there, start one with ray start --head"
+            ) from error
 
     def run(self, cells: Sequence[Cell]) -> Generator[Event, None, None]:
         """
@@ -71,6 +77,24 @@ class RayEngine:
         finally:
             # Ends the workers, whose cells end with them.
             self.ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """
+    Refuse an address at which nothing answers: Ray itself would wait for many minutes, and so it
+    would after "auto", which names the last cluster of this machine even where it has been killed.
+
+    :param address: of the cluster
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or int(port) >= 2**16:
+        raise BenchmarkError(f"--address {address}: give HOST:PORT of the cluster's head")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise BenchmarkError(
+            f"--address {address}: no Ray cluster answers there ({error}), start one with ray start --head"
+        ) from error
 
 
 def run_on_node(cell: dict[str, Any]) -> Result:

@@ -10,6 +10,7 @@ from benchmarks.comparison import Comparison
 from benchmarks.errors import BenchmarkError, Parser
 from benchmarks.provenance import ROOT
 
+FIGURES = ("last_policies", "learning_curves", "aggregates", "profiles", "sample_efficiency")
 INTRODUCTION = """\
 Every number is of the **last policy**, as training left it, not of the best checkpoint:
 {episodes} deterministic episodes for each seed, on fresh environments. Intervals are 95 %
@@ -106,8 +107,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--force", action="store_true", help="overwrite an older report")
     options = parser.parse_args(arguments)
     report = options.output / "report.md"
-    if report.exists() and not options.force:
-        raise BenchmarkError(f"{report} exists: name another --output, or overwrite it with --force")
+    for path in (report, *(options.output / f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg"))):
+        if path.exists() and not options.force:
+            raise BenchmarkError(f"{path} exists: name another --output, or overwrite it with --force")
     comparison = Comparison(options.results, options.environments, options.partial)
     if options.baseline not in comparison.labels:
         raise BenchmarkError(f"baseline {options.baseline!r}: choose from {', '.join(comparison.labels)}")

@@ -62,6 +62,8 @@ class ResultsFolder:
         :param study: the study about to run
         :return: results by the name of their cell
         """
+        if self.path.is_file():
+            raise BenchmarkError(f"{self.path}: is a file, name a folder with --output")
         plan = self.path / PLAN
         if plan.exists() and read_json(plan).get("study") != study.name:
             raise BenchmarkError(f"{self.path}: holds the study {read_json(plan).get('study')!r}: {WAYS_OUT}")

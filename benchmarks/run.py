@@ -34,26 +34,34 @@ def check_names(study: Study) -> None:
             importlib.import_module(package)
     except ImportError as error:
         raise BenchmarkError(f"gym_packages: {error}") from error
-    for preset in {cell.preset for cell in study.cells if cell.preset}:
+    for preset in sorted({cell.preset for cell in study.cells if cell.preset}):
+        if not preset.endswith((".yml", ".yaml", ".py")):
+            try:
+                importlib.import_module(preset)
+            except ImportError as error:
+                raise BenchmarkError(f"preset: {error}") from error
         # Cells run in the repository's root.
-        if preset.endswith((".yml", ".yaml", ".py")) and not (ROOT / preset).exists():
+        elif not (ROOT / preset).exists():
             raise BenchmarkError(f"preset: there is no {ROOT / preset}")
+    elsewhere = "if a package registers it, name that under gym_packages"
     for cell in study.cells:
-        check_name("algorithm", cell.algorithm, ALGOS)
-        check_name("environment", cell.environment, gymnasium.registry)
+        check_name("algorithm", cell.algorithm, ALGOS, f"use one of {', '.join(sorted(ALGOS))}")
+        check_name("environment", cell.environment, gymnasium.registry, elsewhere)
 
 
-def check_name(what: str, name: str, known: Iterable[str]) -> None:
+def check_name(what: str, name: str, known: Iterable[str], otherwise: str) -> None:
     """
     Refuse an unknown name.
 
     :param what: of what it is a name
     :param name: the name
     :param known: all names
+    :param otherwise: what to do where no known name is like it
     """
     if name not in known:
-        close = difflib.get_close_matches(name, list(known)) or sorted(known)[:20]
-        raise BenchmarkError(f"unknown {what} {name!r}: did you mean {' or '.join(close)}?")
+        close = difflib.get_close_matches(name, list(known))
+        way_out = f"did you mean {' or '.join(close)}?" if close else otherwise
+        raise BenchmarkError(f"unknown {what} {name!r}: {way_out}")
 
 
 def run_study(study: Study, folder: ResultsFolder, engine: Engine, retry_failed: bool = False) -> int:
@@ -130,7 +138,8 @@ def main(arguments: Sequence[str]) -> int:
     study = read_study(options.study)
     check_names(study)
     folder = ResultsFolder(options.output or ROOT / "benchmarks" / "results" / study.name)
+    engine = make_engine(options.engine, options.jobs, options.address)
+    # Last, so that a command that is refused deletes nothing.
     if options.force:
         folder.clear()
-    engine = make_engine(options.engine, options.jobs, options.address)
     return 1 if run_study(study, folder, engine, options.retry_failed) else 0

@@ -1,5 +1,6 @@
 """Read a study file and lay it out as cells."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -149,7 +150,9 @@ def parse_study(data: Any) -> Study:
 
 def _mapping(data: Any, what: str, known: set[str], required: set[str]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
-        raise BenchmarkError(f"{what} must be a mapping with the keys {', '.join(sorted(required))}")
+        keys = "key" if len(required) == 1 else "keys"
+        found = "" if isinstance(data, list | None) else f", not {data!r}"
+        raise BenchmarkError(f"{what} must be a mapping with the {keys} {', '.join(sorted(required))}{found}")
     unknown = sorted(str(key) for key in data.keys() - known)
     if unknown:
         raise BenchmarkError(f"unknown key {unknown[0]!r} in {what}: use {', '.join(sorted(known))}")
@@ -172,7 +175,7 @@ def _strings(data: Any, key: str) -> list[str]:
 
 
 def _number(data: Any, key: str) -> float:
-    if not isinstance(data, int | float) or isinstance(data, bool):
+    if not isinstance(data, int | float) or isinstance(data, bool) or not math.isfinite(data):
         raise BenchmarkError(f"{key}: must be a number, not {data!r}")
     return float(data)
 
@@ -195,8 +198,10 @@ def _positive(data: dict[str, Any], key: str, default: int | None) -> int | None
 
 def _seeds(data: Any) -> list[int]:
     seeds = list(range(data)) if isinstance(data, int) and not isinstance(data, bool) else data
-    if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
-        raise BenchmarkError(f"seeds: must be a number of seeds or a list of whole numbers, not {data!r}")
+    if not isinstance(seeds, list) or not seeds or not all(type(s) is int and 0 <= s < 2**32 for s in seeds):
+        raise BenchmarkError(
+            f"seeds: must be a number of seeds or a list of whole numbers from 0 to 2**32 - 1, not {data!r}"
+        )
     if len(set(seeds)) < len(seeds):
         raise BenchmarkError("seeds: one is named twice")
     return seeds
@@ -211,24 +216,48 @@ def _tasks(data: Any) -> Iterator[tuple[str, Task]]:
     for environment, task in entries.items():
         if task is not None:
             values = _mapping(task, f"environment {environment}", TASK_KEYS, required=TASK_KEYS)
-            yield (
-                environment,
-                Task(**{key: _number(value, f"{environment}: {key}") for key, value in values.items()}),
-            )
+            numbers = {key: _number(value, f"{environment}: {key}") for key, value in values.items()}
+            if numbers["threshold"] <= numbers["random_return"]:
+                raise BenchmarkError(
+                    f"{environment}: threshold {numbers['threshold']:g} must be above "
+                    f"random_return {numbers['random_return']:g}"
+                )
+            yield environment, Task(**numbers)
         elif environment in TASKS:
             yield environment, TASKS[environment]
         else:
             raise BenchmarkError(
-                f"environment {environment}: give its threshold and random_return, "
-                f"they are only known for {', '.join(TASKS)}"
+                f"environment {environment} is none of {', '.join(TASKS)}: "
+                f"correct its name, or give its threshold and random_return"
             )
 
 
 def _method(data: Any) -> dict[str, Any]:
     entry = _mapping(data, "an entry of algorithms", ALGORITHM_KEYS, required={"algorithm"})
+    hyperparams = _typed(entry, "hyperparams", dict) if "hyperparams" in entry else {}
+    for key, value in hyperparams.items():
+        if not isinstance(key, str):
+            raise BenchmarkError(f"hyperparams: {key!r} must be text, the name of an argument")
+        if not _plain(value):
+            raise BenchmarkError(
+                f"hyperparams: {key!r} must be made of text, finite numbers, lists and mappings "
+                f"whose keys are text, not {value!r}"
+            )
+    label = str(entry.get("label", entry["algorithm"]))
+    if not slug(label):
+        raise BenchmarkError(f"label: {label!r} names files, use letters or digits")
     return {
         "algorithm": _typed(entry, "algorithm", str),
-        "label": str(entry.get("label", entry["algorithm"])),
+        "label": label,
         "preset": _typed(entry, "preset", str) if "preset" in entry else None,
-        "hyperparams": _typed(entry, "hyperparams", dict) if "hyperparams" in entry else {},
+        "hyperparams": hyperparams,
     }
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON gives back what it was given, so that a resumed study knows its cells again."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _plain(entry) for key, entry in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))

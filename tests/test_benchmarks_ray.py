@@ -15,7 +15,9 @@ cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is the extr
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
 
-def test_cells_of_a_killed_node_run_again_on_another(tmp_path: Path) -> None:
+def test_cells_of_a_killed_node_run_again_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ray's workers yield to every other process: on a busy machine this would take very long.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     study = {
         "name": "two_nodes",
         "algorithms": [{"algorithm": "dqn", "hyperparams": {"gradient_steps": 64}}],

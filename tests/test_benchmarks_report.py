@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ from matplotlib.image import imread
 
 from benchmarks import figures
 from benchmarks.__main__ import main
+from benchmarks.comparison import Comparison
 from benchmarks.results import ResultsFolder
 from benchmarks.study import Study, parse_study
 
@@ -113,6 +115,10 @@ def test_report_holds_the_known_numbers(results: list[str], tmp_path: Path) -> N
     assert len(list(output.glob("*.png"))) == len(list(output.glob("*.svg"))) == 5
     assert main(["report", *results, "-o", str(output)]) == 2
     assert main(["report", *results, "-o", str(output), "--force"]) == 0
+    # A figure without its report is not overwritten, either.
+    (output / "report.md").unlink()
+    assert main(["report", *results, "-o", str(output)]) == 2
+    assert not (output / "report.md").exists()
 
 
 def test_a_missing_cell_is_an_error_or_named(results: list[str], tmp_path: Path, capsys: Any) -> None:
@@ -149,6 +155,24 @@ def test_studies_that_judge_a_task_differently_are_refused(
     path.write_text(path.read_text().replace('"threshold": 475.0', '"threshold": 195.0'))
     assert main(["report", *results, "-o", str(tmp_path / "report")]) == 2
     assert "CartPole-v1: the studies differ in its threshold: 475.0 and 195.0" in capsys.readouterr().err
+
+
+def test_the_legend_of_the_curves_has_every_method_that_is_drawn(results: list[str], tmp_path: Path) -> None:
+    for seed in range(4):
+        (tmp_path / "good" / f"good--CartPole-v1--{seed}.json").unlink()
+    first, second = figures.learning_curves(Comparison([Path(path) for path in results], None, True)).axes
+    assert [line.get_label() for line in second.get_lines()[:2]] == ["dqn", "good"]
+    legend = first.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["dqn", "good"]
+    # One seed is no curve: then there is no legend, and no warning.
+    for folder in results:
+        for path in Path(folder).glob("*--[123].json"):
+            path.unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = figures.learning_curves(Comparison([Path(path) for path in results], None, True))
+    assert figure.axes[0].get_legend() is None
 
 
 def test_a_failed_cell_is_named_with_its_error(results: list[str], tmp_path: Path, capsys: Any) -> None:
@@ -198,6 +222,10 @@ def test_seeds_of_different_settings_are_refused(results: list[str], tmp_path: P
     [
         (["--baseline", "ppo"], "baseline 'ppo': choose from dqn, good"),
         (["--environments", "Pong"], "Pong: no study has it, there are CartPole-v1, Acrobot-v1"),
+        (
+            ["--environments", "CartPole-v1", "Pong"],
+            "Pong: no study has it, there are CartPole-v1, Acrobot-v1",
+        ),
         (["--color"], "unrecognized arguments: --color"),
     ],
 )
@@ -211,7 +239,7 @@ def test_folders_that_do_not_fit_are_refused(results: list[str], tmp_path: Path,
     shutil.copytree(tmp_path / "good", tmp_path / "copy")
     output = ["-o", str(tmp_path / "report")]
     assert main(["report", *results, str(tmp_path / "copy"), *output]) == 2
-    assert "the label 'good' is in another of the studies" in capsys.readouterr().err
+    assert "the label 'good' is in another of the studies, too: name a folder once" in capsys.readouterr().err
     assert main(["report", *results, str(tmp_path / "nowhere"), *output]) == 2
     assert "no results of a study here" in capsys.readouterr().err
     (tmp_path / "good" / "good--Acrobot-v1--0.json").write_text('{"format": 1, "ce')

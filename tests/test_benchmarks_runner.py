@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from benchmarks.__main__ import main
 from benchmarks.cell import merge, steps_to_threshold
 from benchmarks.engines import Event, failure
 from benchmarks.errors import BenchmarkError
+from benchmarks.ray_engine import check_address
 from benchmarks.results import ResultsFolder, write_json
 from benchmarks.run import run_study
 from benchmarks.study import Cell, parse_study
@@ -145,6 +148,21 @@ def running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("address", ["auto", "nonsense", "127.0.0.1", "127.0.0.1:port", "127.0.0.1:70000"])
+def test_what_is_no_address_of_a_cluster_is_refused(address: str) -> None:
+    with pytest.raises(BenchmarkError, match=f"--address {address}: .*HOST:PORT"):
+        check_address(address)
+
+
+def test_an_address_where_nobody_answers_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        check_address(address)
+        check_address(f"ray://{address}")
+    with pytest.raises(BenchmarkError, match=f"--address {address}: no Ray cluster answers there"):
+        check_address(address)
+
+
 class Pretend:
     """An engine whose cells succeed at once, but for those of the seed 1."""
 
@@ -197,6 +215,16 @@ def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_force_deletes_nothing_where_the_command_is_refused(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "results")
+    run_study(parse_study(STUDY), folder, Pretend())
+    kept = {path: path.read_bytes() for path in folder.path.iterdir()}
+    command = ["run", str(study_file(tmp_path)), "-o", str(folder.path), "--force"]
+    assert main([*command, "--engine", "warp"]) == 2
+    assert main([*command, "--jobs", "0"]) == 2
+    assert {path: path.read_bytes() for path in folder.path.iterdir()} == kept
+
+
 def test_a_half_written_result_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def power_cut(self: Path, target: Path) -> Path:
         raise KeyboardInterrupt
@@ -245,12 +273,27 @@ def test_steps_to_threshold_is_the_first_evaluation_whose_mean_reaches_it() -> N
         ({"seeds": [1, 1]}, "one is named twice"),
         ({"seeds": 0}, "must be a number of seeds"),
         ({"n_timesteps": "1e4"}, "must be a whole number above 0, not '1e4'"),
+        ({"seeds": [2**32]}, "whole numbers from 0 to 2**32 - 1, not [4294967296]"),
+        ({"environments": ["CartPol-v1"]}, "none of CartPole-v1, MountainCar-v0"),
         ({"environments": ["Pong-v0"]}, "give its threshold and random_return"),
+        ({"environments": {ENV: {"threshold": 3, "random_return": 3}}}, "threshold 3 must be above"),
+        ({"environments": {ENV: {"threshold": np.inf, "random_return": 3}}}, "must be a number, not inf"),
         ({"environments": {ENV: {"threshold": 3}}}, "lacks the key 'random_return'"),
         ({"environments": {ENV: {"threshold": "high", "random_return": 0}}}, "must be a number, not 'high'"),
         ({"environments": [{ENV: None}]}, "environments: must be a list of names"),
         ({"environments": {}}, "at least one entry"),
         ({"algorithms": [{"algorithm": "dqn", "hyperparams": 5}]}, "hyperparams: must be of type dict"),
+        (
+            {"algorithms": [{"algorithm": "dqn", "hyperparams": {"gamma": np.nan}}]},
+            "hyperparams: 'gamma' must",
+        ),
+        ({"algorithms": [{"algorithm": "dqn", "hyperparams": {3: 1}}]}, "hyperparams: 3 must be text"),
+        (
+            {"algorithms": [{"algorithm": "dqn", "hyperparams": {"a": {"b": date(2020, 1, 1)}}}]},
+            "hyperparams: 'a' must be made of text, finite numbers",
+        ),
+        ({"algorithms": ["dqn"]}, "a mapping with the key algorithm, not 'dqn'"),
+        ({"algorithms": [{"algorithm": "dqn", "label": "//"}]}, "label: '//' names files"),
         ({"algorithms": [{"algorithm": "dqn", "preset": 5}]}, "preset: must be of type str"),
         ({"algorithms": [{"algorithm": "dqn", "preset": "no_such.yml"}]}, "preset: there is no "),
         ({"gym_packages": "ale_py"}, "gym_packages: must be a list of names, not 'ale_py'"),
@@ -258,9 +301,18 @@ def test_steps_to_threshold_is_the_first_evaluation_whose_mean_reaches_it() -> N
         ({"algorithms": [{"label": "x"}]}, "lacks the key 'algorithm'"),
         ({"algorithms": [{"algorithm": "dqn"}, {"algorithm": "dqn"}]}, "different labels"),
         ({"algorithms": [{"algorithm": "dqnn"}]}, "unknown algorithm 'dqnn': did you mean dqn"),
+        ({"algorithms": [{"algorithm": "zzz"}]}, "unknown algorithm 'zzz': use one of a2c, angc"),
+        (
+            {"algorithms": [{"algorithm": "dqn", "preset": "no_such.module"}]},
+            "preset: No module named 'no_such'",
+        ),
         (
             {"environments": {"CartPole-v9": {"threshold": 3, "random_return": 0}}},
             "unknown environment 'CartPole-v9'",
+        ),
+        (
+            {"environments": {"Zzzz-v0": {"threshold": 3, "random_return": 0}}},
+            "unknown environment 'Zzzz-v0': if a package registers it, name that under gym_packages",
         ),
         ({"gym_packages": ["no_such_package"]}, "No module named 'no_such_package'"),
     ],
@@ -283,7 +335,7 @@ def test_a_bad_study_is_refused_in_one_line(
         (["run", "STUDY", "--jobs", "0"], "at least one cell"),
         (["run", "BROKEN"], "not a YAML file"),
         (["run", "BINARY"], "not a YAML file"),
-        (["run", "STUDY", "-o", "BROKEN"], "broken.yml"),
+        (["run", "STUDY", "-o", "BROKEN"], "broken.yml: is a file, name a folder with --output"),
         (["fly"], "usage: python -m benchmarks {run,report"),
     ],
 )

@@ -133,14 +133,25 @@ def test_watching_needs_no_replay_memory(logs: Path) -> None:
 
 
 @pytest.mark.parametrize("algo", ["angc", "dqn"])
-def test_record_video_writes_a_film(algo: str, logs: Path, cwd: Path) -> None:
+def test_record_video_writes_a_film(
+    algo: str, logs: Path, cwd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = cwd.parent / "films"
     ran = zoo("record_video", "--algo", algo, "--env", ENV, "-f", logs, "-n", "20", "-o", output, cwd=cwd)
     assert ran.returncode == 0, ran.stderr
     [film] = output.glob("*.mp4")
     assert film.name.startswith(f"final-model-{algo}-{ENV}")
-    assert film.read_bytes()[4:8] == b"ftyp"
+    content = film.read_bytes()
+    assert content[4:8] == b"ftyp"
     assert not list(cwd.iterdir())
+    # Another agent's film of the same name.
+    command = ["record_video", "--algo", algo, "--env", ENV, "-f", str(logs), "-n", "20", "-o", str(output)]
+    film.write_bytes(b"older")
+    assert main(command) == 2
+    assert "exists: choose another place, or overwrite it with --force" in capsys.readouterr().err
+    assert film.read_bytes() == b"older"
+    assert main([*command, "--force"]) == 0
+    assert film.read_bytes() == content
 
 
 def test_benchmark_has_a_row_for_every_agent(logs: Path, cwd: Path) -> None:
@@ -177,7 +188,9 @@ def test_benchmark_names_an_agent_that_cannot_be_evaluated(
     assert f"no row for angc on {ENV}" in capsys.readouterr().err
 
 
-def test_plots_show_the_evaluations_and_name_what_is_missing(logs: Path, cwd: Path) -> None:
+def test_plots_show_the_evaluations_and_name_what_is_missing(
+    logs: Path, cwd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     saved, figures = cwd.parent / "saved", cwd.parent / "figures"
     command = ("all_plots", "-a", "angc", "dqn", "-e", ENV, "Acrobot-v1", "-f", logs, "-l", "here")
     ran = zoo(*command, "-o", saved, cwd=cwd)
@@ -196,6 +209,8 @@ def test_plots_show_the_evaluations_and_name_what_is_missing(logs: Path, cwd: Pa
     ]
     np.testing.assert_allclose(sorted(results[ENV]["ANGC-here"]["last_evals"]), sorted(last["angc"]))
     assert "0.0 +/- 0.0" not in ran.stdout
+    assert main([*map(str, command), "-k", "successes"]) == 2
+    assert "no matching runs with two evaluations of 'successes'" in capsys.readouterr().err
 
     flags = ("-r", "-vs", "-iqm", "-b", "--keep-envs", ENV, "--figures", figures)
     ran = zoo("plot_from_file", "-i", saved, *flags, cwd=cwd)
@@ -229,7 +244,49 @@ def test_plot_train_draws_each_run(logs: Path, cwd: Path) -> None:
     [
         (["train", "--algo", "foo"], "invalid choice: 'foo'"),
         (["train", "--algo", "angc", "--env", "CartPol-v1"], "maybe meant CartPole-v1?"),
+        (
+            ["train", "--algo", "angc", "--env", "Nothing-v7"],
+            "Nothing-v7 is not registered: correct its name",
+        ),
         (["train", "--algo", "angc", "-conf", "no_such.yml"], "No such file or directory: 'no_such.yml'"),
+        (["train", "--algo", "angc", "-conf", "broken.yml"], "broken.yml: not a settings file"),
+        (["train", "--algo", "angc", "-conf", "empty.yml"], "empty.yml: not a settings file"),
+        (["train", "--algo", "dqn", "-conf", "empty.py"], "empty.py: not a settings file"),
+        (
+            ["train", "--algo", "angc", "--env", "Acrobot-v1", "-conf", "bare.yml"],
+            "bare.yml has no section for Acrobot-v1: add one, or one called 'default'",
+        ),
+        (
+            ["train", "--algo", "angc", "--env", ENV, "-conf", "bare.yml"],
+            "bare.yml: the settings for CartPole-v1 lack n_timesteps: add it, or give -n",
+        ),
+        (
+            ["train", "--algo", "dqn", "--env", ENV, "-conf", "bare.yml", "-n", "9"],
+            "bare.yml: the settings for CartPole-v1 lack policy: add it, or give -params",
+        ),
+        (
+            ["train", "--algo", "angc", "--env", ENV, "-n", "9", "-params", "nosuch:3"],
+            "unexpected keyword argument 'nosuch': see -params and -conf",
+        ),
+        (
+            ["train", "--algo", "angc", "--env", ENV, "-n", "9", "-params", "policy_kwargs:dict(nosuch=3)"],
+            "'nosuch'",
+        ),
+        (["train", "--algo", "angc", "-params", "gamma:=3"], "-params gamma:=3: write name:value"),
+        (["train", "--algo", "angc", "-params", "policy:Mlp"], "-params policy:Mlp: write name:value"),
+        (["train", "--algo", "angc", "-params", "gamma=3"], "-params gamma=3: write name:value"),
+        (
+            ["train", "--algo", "angc", "-optimize", "--storage", "no://where", "--study-name", "x"],
+            "--storage no://where: ",
+        ),
+        (
+            ["train", "--algo", "dqn", "-optimize", "--storage", "sqlite:////no/x.db", "--study-name", "x"],
+            "--storage sqlite:////no/x.db: ",
+        ),
+        (
+            ["train", "--algo", "angc", "--storage", "none", "--study-name", "x", "--trial-id", "1"],
+            "--storage none: ",
+        ),
         (["train", "--algo", "angc", "-conf", "no_such_module"], "No module named 'no_such_module'"),
         (["enjoy", "--algo", "angc", "--env", ENV], "name the log folder with -f"),
         (
@@ -240,10 +297,17 @@ def test_plot_train_draws_each_run(logs: Path, cwd: Path) -> None:
             ["record_video", "--algo", "dqn", "--env", ENV, "-f", "nowhere", "--exp-id", "3"],
             "train the agent first",
         ),
+        (["enjoy", "--algo", "angc", "--env", ENV, "-f", "."], "train the agent first"),
+        (["record_video", "--algo", "dqn", "--env", ENV, "-f", "."], "train the agent first"),
         (["benchmark", "--log-dir", "nowhere"], "no trained agents in nowhere"),
         (["all_plots", "-e", ENV, "-f", "nowhere"], "give -a or --algos"),
+        (
+            ["all_plots", "-a", "angc", "-e", ENV, "-f", "a", "b", "-l", "x"],
+            "--labels x: give one for each of a, b",
+        ),
         (["all_plots", "-a", "angc", "-e", ENV, "-f", "nowhere"], "no matching runs"),
         (["plot_train", "-a", "angc", "-e", ENV, "-f", "nowhere"], "no runs of angc"),
+        (["plot_from_file", "-i", "text"], "text.pkl: cannot be read"),
         (["plot_from_file", "-i", "nowhere"], "nowhere.pkl: cannot be read"),
         (["fly"], "usage: python -m sb3_angc.zoo {train,enjoy"),
     ],
@@ -252,6 +316,16 @@ def test_bad_input_is_told_in_one_line(
     arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for algo in ("angc", "dqn"):
+        (tmp_path / algo).mkdir()
+    for name, content in (
+        ("broken.yml", "CartPole-v1: ["),
+        ("empty.yml", ""),
+        ("empty.py", ""),
+        ("text.pkl", "import text"),
+        ("bare.yml", f"{ENV}: {{gamma: 0.9}}"),
+    ):
+        (tmp_path / name).write_text(content)
     try:
         status: Any = main(arguments)
     except SystemExit as stop:
@@ -271,6 +345,7 @@ def test_plot_from_file_says_what_the_figures_lack(
         ({"A": {"x": curve}}, ["-r"], "rliable needs two seeds"),
         ({"A": {"x": longer}, "B": {"x": curve}}, [], "x was evaluated more often on some tasks"),
         ({"A": {"x": curve}}, ["--skip-envs", "A"], "nothing is left to plot"),
+        ({"A": {"x": curve, "y": curve}}, ["-l", "z"], "--labels z: give one for each of x, y"),
     ):
         file = tmp_path / "results.pkl"
         file.write_bytes(pickle.dumps({**results, "results_table": {}}))

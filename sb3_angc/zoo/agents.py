@@ -1,6 +1,7 @@
 """The Zoo's commands that train, watch and evaluate agents."""
 
 import contextlib
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from rl_zoo3.utils import get_trained_models
+from sqlalchemy.exc import SQLAlchemyError
+from stable_baselines3.common.vec_env import VecVideoRecorder
 
 from sb3_angc import ANGC
 from sb3_angc.zoo.command_line import BadInput, first, make_way, run, run_module
@@ -24,7 +27,25 @@ def train(arguments: list[str]) -> None:
     """
     from rl_zoo3.train import train as zoo_train
 
-    run(zoo_train, arguments)
+    try:
+        run(zoo_train, arguments)
+    except ValueError as error:
+        # The Zoo's advice where no name is like it.
+        name, unknown, _ = str(error).partition(" not found in gym registry, you maybe meant 'no close match")
+        if not unknown:
+            raise
+        raise BadInput(
+            f"{name} is not registered: correct its name, or name its package with --gym-packages"
+        ) from error
+    except SQLAlchemyError as error:
+        storage, reason = first(arguments, "--storage"), str(error).splitlines()[0]
+        raise BadInput(
+            f"--storage {storage}: {reason}, give a journal file (.log) or a database URL"
+        ) from error
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise BadInput(f"{error}: see -params and -conf") from error
 
 
 def enjoy(arguments: list[str]) -> None:
@@ -46,10 +67,17 @@ def record_video(arguments: list[str]) -> None:
     """
     Record a trained agent.
 
-    :param arguments: the Zoo's
+    :param arguments: the Zoo's, and ``--force``
     """
-    with watching():
-        run_module("rl_zoo3.record_video", arguments)
+    start_recording = VecVideoRecorder._start_recording
+    remaining = [argument for argument in arguments if argument != "--force"]
+
+    def start(recorder: VecVideoRecorder) -> None:
+        make_way(arguments, Path(recorder.video_path))
+        start_recording(recorder)
+
+    with watching(), patch.object(VecVideoRecorder, "_start_recording", start):
+        run_module("rl_zoo3.record_video", remaining)
 
 
 @contextlib.contextmanager
@@ -60,8 +88,12 @@ def watching() -> Iterator[None]:
     with patch.object(ANGC, "load", load):
         try:
             yield
-        except AssertionError as error:
-            raise BadInput(f"{error}: train the agent first, or name its folder with -f") from error
+        except (AssertionError, ValueError) as error:
+            if not re.search("folder was not found|No model found", str(error)):
+                raise
+            raise BadInput(
+                f"{error}: train the agent first, or name its folder with -f and its run with --exp-id"
+            ) from error
 
 
 class TableWritten(Exception):

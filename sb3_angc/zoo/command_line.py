@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
+from rl_zoo3.utils import StoreDict
+
 
 class BadInput(Exception):
     """Something the user can mend, said in one line."""
@@ -75,8 +77,27 @@ def run(command: Callable[[], None], arguments: list[str]) -> None:
     :param command: the Zoo's function, which reads the command line
     :param arguments: the command line
     """
-    # A wrong argument is told in one line, not after a page of usage.
-    with patch.object(sys, "argv", ["zoo", *arguments]), patch.object(argparse.ArgumentParser, "print_usage"):
+    store: Callable[..., None] = StoreDict.__call__
+
+    def store_dict(
+        action: StoreDict,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        words: list[str],
+        flag: str | None = None,
+    ) -> None:
+        try:
+            store(action, parser, namespace, words, flag)
+        except Exception as error:  # The Zoo evaluates the words as Python: anything may be raised.
+            way_out = f"write name:value, the value as in Python, text in quotes ({error})"
+            raise BadInput(f"{flag} {' '.join(words)}: {way_out}") from error
+
+    with (
+        patch.object(sys, "argv", ["zoo", *arguments]),
+        # A wrong argument is told in one line, not after a page of usage.
+        patch.object(argparse.ArgumentParser, "print_usage"),
+        patch.object(StoreDict, "__call__", store_dict),
+    ):
         command()
 
 

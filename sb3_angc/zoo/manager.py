@@ -5,6 +5,7 @@ import os
 import tempfile
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from rl_zoo3.exp_manager import ExperimentManager
 
 # Settings of an algorithm where no -conf is given: the Zoo looks in its own package only.
@@ -43,6 +44,41 @@ class Manager(ExperimentManager):
             self.unused_folder = tempfile.TemporaryDirectory()
             self.save_path = self.unused_folder.name
             self.params_path = os.path.join(self.save_path, self.env_name)
+
+    def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """
+        The settings of the run, from the settings file and the command line.
+
+        :return: the settings, and those that are saved
+        :raises ValueError: if the settings file cannot be read, or has none for the environment
+        """
+        env_name, config = self.env_name.gym_id, self.config
+        try:
+            settings: tuple[dict[str, Any], dict[str, Any]] = super().read_hyperparameters()
+        except (AttributeError, KeyError, SyntaxError, TypeError, yaml.YAMLError) as error:
+            raise ValueError(
+                f"{config}: not a settings file, which maps environments to settings ({error})"
+            ) from error
+        except ValueError as error:
+            if "Hyperparameters not found" not in str(error):
+                raise
+            raise ValueError(
+                f"{config} has no section for {env_name}: add one, or one called 'default'"
+            ) from error
+        return settings
+
+    def _preprocess_hyperparams(self, hyperparams: dict[str, Any]) -> Any:
+        # The Zoo would name the missing key alone.
+        for key, way_out, given in (
+            ("n_timesteps", "-n", self.n_timesteps > 0),
+            ("policy", "-params", False),
+        ):
+            if key not in hyperparams and not given:
+                raise ValueError(
+                    f"{self.config}: the settings for {self.env_name.gym_id} lack {key}: "
+                    f"add it, or give {way_out}"
+                )
+        return super()._preprocess_hyperparams(hyperparams)
 
     def load_trial(
         self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True

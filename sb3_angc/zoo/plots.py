@@ -25,11 +25,14 @@ def all_plots(arguments: list[str]) -> None:
     algos, envs, folders = (
         required(arguments, *flag) for flag in (("-a", "--algos"), ("-e", "--env"), ("-f", "--exp-folders"))
     )
+    check_labels(arguments, folders)
     wanted = [(folder, algo, env) for folder in folders for algo in algos for env in envs]
-    gaps = [run for run in wanted if not any(map(has_curve, run_folders(*run)))]
+    key = first(arguments, "-k", "--key") or "results"
+    gaps = [run for run in wanted if not any(has_curve(folder, key) for folder in run_folders(*run))]
     if gaps == wanted:
         raise BadInput(
-            f"no matching runs with two evaluations in {', '.join(folders)}: train with --eval-freq"
+            f"no matching runs with two evaluations of {key!r} in {', '.join(folders)}: "
+            "train with --eval-freq"
         )
     for folder, algo, env in gaps:
         print(f"missing: {algo} on {env} has no run with two evaluations in {folder}", file=sys.stderr)
@@ -92,14 +95,30 @@ def run_folders(folder: str, algo: str, env: str) -> list[Path]:
     return [run for run in path.iterdir() if env in run.name and run.is_dir()] if path.is_dir() else []
 
 
-def has_curve(run: Path) -> bool:
+def has_curve(run: Path, key: str) -> bool:
     """
     Whether the Zoo can plot a run's evaluations.
 
     :param run: its folder
+    :param key: what of them
     """
     file = run / "evaluations.npz"
-    return file.exists() and len(np.load(file)["timesteps"]) > 1
+    if not file.exists():
+        return False
+    with np.load(file) as log:
+        return key in log and len(log["timesteps"]) > 1
+
+
+def check_labels(arguments: list[str], labelled: list[str]) -> None:
+    """
+    Refuse labels that are too many or too few.
+
+    :param arguments: the command line
+    :param labelled: what each labels
+    """
+    labels = values(arguments, "-l", "--labels")
+    if labels and len(labels) != len(labelled):
+        raise BadInput(f"--labels {' '.join(labels)}: give one for each of {', '.join(labelled)}")
 
 
 def check_saved_results(path: Path, arguments: list[str]) -> None:
@@ -112,7 +131,9 @@ def check_saved_results(path: Path, arguments: list[str]) -> None:
     try:
         with path.open("rb") as file:
             saved = pickle.load(file)
-    except (OSError, pickle.UnpicklingError, EOFError) as error:
+        if not isinstance(saved, dict):
+            raise ValueError(f"it holds a {type(saved).__name__}")
+    except Exception as error:  # Of a file that is no pickle, unpickling may raise anything.
         raise BadInput(f"{path}: cannot be read ({error}), make it with: all_plots -o") from error
 
     def chosen(names: list[str], what: str, *skip: str) -> list[str]:
@@ -123,6 +144,7 @@ def check_saved_results(path: Path, arguments: list[str]) -> None:
     keys = chosen(list(dict.fromkeys(key for env in envs for key in saved[env])), "keys", "--skip-keys")
     if not envs or not keys:
         raise BadInput(f"{path}: nothing is left to plot, see --keep-envs, --keep-keys and their --skip-...")
+    check_labels(arguments, keys)
     for env, key in ((env, key) for env in envs for key in keys):
         if key not in saved[env]:
             raise BadInput(
