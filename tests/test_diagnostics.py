@@ -139,3 +139,8 @@ def test_callback_logs_and_leaves_training_alone(tmp_path: Path) -> None:
         assert f"{circuit}/settling_residual_2" in header
     states = [model.policy.state_dict() for model in models]
     assert all(th.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_frequency_that_is_no_number_of_steps() -> None:
+    with pytest.raises(ValueError, match="frequency=0 is not allowed: it must be at least 1"):
+        CircuitDiagnosticsCallback(frequency=0)

@@ -277,3 +277,18 @@ def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ANGC("CartPole-v1", **TINY).save_safe(tmp_path / "agent")
     with pytest.raises(ImportError, match=r"pip install 'sb3_angc\[safe\]'"):
         ANGC.load_safe(tmp_path / "agent")
+
+
+def test_settings_given_as_numbers_of_numpy(tmp_path: Path) -> None:
+    """As a search over settings hands them in; they come back as plain numbers of the same value."""
+    given: Any = {"gamma": np.float64(0.9), "learning_starts": np.int64(60), "double_q": np.bool_(False)}
+    ANGC("CartPole-v1", **{**TINY, **given}).save_safe(tmp_path / "agent")
+    model = ANGC.load_safe(tmp_path / "agent")
+    for name, value in given.items():
+        assert getattr(model, name) == value
+        assert type(getattr(model, name)) in (float, int, bool)
+
+
+def test_space_that_cannot_be_described() -> None:
+    with pytest.raises(ValueError, match=r"The space .*Text.* cannot be saved safely"):
+        _encode_space(spaces.Dict({"name": spaces.Text(3)}))
