@@ -18,6 +18,7 @@ from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.her import GoalSelectionStrategy
 from torch import nn
 
 from sb3_angc import ANGC, ANGCPolicy
@@ -96,14 +97,16 @@ def test_schedule_of_a_function_is_stored_at_its_present_value(tmp_path: Path) -
     assert ANGC.load_safe(tmp_path / "agent", device="cpu").learning_rate == pytest.approx(1.25e-3)
 
 
-def test_her_and_dict_observations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["final", GoalSelectionStrategy.FINAL])
+def test_her_and_dict_observations(strategy: str | GoalSelectionStrategy, tmp_path: Path) -> None:
     env = BitFlippingEnv(n_bits=4)
-    kwargs = {"n_sampled_goal": 2, "goal_selection_strategy": "final"}
+    kwargs = {"n_sampled_goal": 2, "goal_selection_strategy": strategy}
     her: dict[str, Any] = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": kwargs}
     ANGC("MultiInputPolicy", env, **her, **TINY).learn(80).save_safe(tmp_path / "her")
     loaded = ANGC.load_safe(tmp_path / "her", env=env, device="cpu")
     assert isinstance(loaded.replay_buffer, HerReplayBuffer)
     assert loaded.replay_buffer.n_sampled_goal == 2
+    assert loaded.replay_buffer.goal_selection_strategy is GoalSelectionStrategy.FINAL
     ANGC("MultiInputPolicy", Parts(), **TINY).save_safe(tmp_path / "parts")
     observation = {"a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}
     assert ANGC.load_safe(tmp_path / "parts", device="cpu").predict(observation)[0] in (0, 1)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
+import yaml  # type: ignore[import-untyped]
 from rl_zoo3 import exp_manager
 from rl_zoo3.utils import get_saved_hyperparams
 
@@ -223,6 +223,16 @@ def test_plot_train_draws_each_run(logs: Path, cwd: Path) -> None:
     image = pytest.importorskip("matplotlib.pyplot").imread(figure)
     assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 10
     assert main([str(word) for word in command]) == 2  # exists, and no --force
+
+
+def test_figure_without_a_curve_is_not_saved(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["plot_train", "-a", "angc", "-e", ENV, "-f", str(logs), "--figures", "figures"]
+    assert main([*command, "-w", "100000"]) == 2  # no run has as many episodes to average over
+    assert "nothing to show" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.png"))
 
 
 @pytest.mark.parametrize(
