@@ -9,14 +9,15 @@ from benchmarks.comparison import Comparison
 from benchmarks.statistics import Estimate
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
     """
-    A Markdown table, its first column to the left and the others to the right.
+    A Markdown table, columns of text to the left and those of numbers to the right.
 
     :param header: names of the columns
     :param rows: cells
+    :param text_columns: how many columns, from the first on, hold text
     """
-    rule = [":--", *["--:"] * (len(header) - 1)]
+    rule = [":--"] * text_columns + ["--:"] * (len(header) - text_columns)
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
 
 
@@ -53,7 +54,7 @@ def last_policy(comparison: Comparison) -> str:
                 worst = f"{returns.min():.1f} to {returns.max():.1f}"
                 cells = [*(interval(estimate, 1) for estimate in estimates), worst, solved]
             rows.append([f"{environment} ({threshold:g})", label, *cells])
-    return markdown(["task (threshold)", "method", "IQM", "mean", "lowest to highest", "solved"], rows)
+    return markdown(["task (threshold)", "method", "IQM", "mean", "lowest to highest", "solved"], rows, 2)
 
 
 def overall(comparison: Comparison, baseline: str) -> str:
@@ -98,7 +99,7 @@ def steps_to_threshold(comparison: Comparison) -> str:
                 rows.append([environment, label, thousands(median.value), ends, reached])
             else:
                 rows.append([environment, label, "missing", "", ""])
-    return markdown(["task", "method", "median", "95 % interval", "reached"], rows)
+    return markdown(["task", "method", "median", "95 % interval", "reached"], rows, 2)
 
 
 def wall_time(comparison: Comparison) -> str:
@@ -115,7 +116,7 @@ def wall_time(comparison: Comparison) -> str:
             if seconds:
                 medians = [f"{np.median([each[part] for each in seconds]):.0f}" for part in parts]
                 rows.append([environment, label, *medians])
-    return markdown(["task", "method", *parts], rows)
+    return markdown(["task", "method", *parts], rows, 2)
 
 
 def provenance(comparison: Comparison) -> str:
@@ -137,7 +138,7 @@ def provenance(comparison: Comparison) -> str:
         for name, values in facts.items()
         for value in dict.fromkeys(values)
     ]
-    return markdown(["", "value", "runs"], rows)
+    return markdown(["", "value", "runs"], rows, 2)
 
 
 def commit(git: dict[str, object] | None) -> str:
@@ -164,4 +165,4 @@ def settings(comparison: Comparison) -> str:
             if runs:
                 values = ", ".join(f"{key}={value}" for key, value in runs[0]["settings"].items())
                 rows.append([environment, label, f"`{values}`"])
-    return markdown(["task", "method", "hyperparameters"], rows)
+    return markdown(["task", "method", "hyperparameters"], rows, 3)

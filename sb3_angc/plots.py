@@ -33,7 +33,8 @@ def plot_energy(diagnostics: CircuitDiagnostics, axes: Axes | None = None) -> Ax
     axes = _new_axes() if axes is None else axes
     energy = diagnostics.energy_by_step
     axes.plot(range(len(energy)), energy, marker="o", clip_on=False)
-    axes.set(xlabel="settling step", ylabel="energy", ylim=(0, None), xticks=range(len(energy)))
+    axes.set(xlabel="settling step", ylabel="energy", ylim=(0, 1.1 * max(energy) or None))
+    axes.locator_params(axis="x", integer=True)
     return axes
 
 
@@ -63,7 +64,7 @@ def plot_alignment(history: History, circuit: str = "controller", axes: Axes | N
     :raises ValueError: If the history is empty or has no such circuit
     """
     axes = _plot_by_layer(history, circuit, "feedback_alignment", axes)
-    axes.set(ylabel="cosine of W and E'", ylim=(-0.05, 1.05))
+    axes.set(ylabel=r"cosine of $W$ and $E^\top$", ylim=(-0.05, 1.05))
     return axes
 
 
@@ -148,8 +149,9 @@ def _plot_by_layer(history: History, circuit: str, key: str, axes: Axes | None) 
     by_layer = zip(*(getattr(figures[circuit], key) for _, figures in history), strict=True)
     for layer, values in enumerate(by_layer, start=1):
         if None not in values:
-            axes.plot(steps, values, label=f"layer {layer}")
+            axes.plot(steps, values, color=f"C{layer - 1}", label=f"layer {layer}")  # the same in all figures
     axes.set(xlabel="environment steps", title=circuit)
+    axes.locator_params(axis="x", nbins=5)
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
     return axes

@@ -335,3 +335,49 @@ def test_schedules_end_where_training_ends() -> None:
     model = ANGC("CartPole-v1", **settings).learn(250)
     assert model.num_timesteps == 300
     assert model.policy.optimizer.param_groups[0]["lr"] == 0.0
+
+
+def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> None:
+    """The paper's target vector: what the controller predicts, but for the action taken."""
+    model = ANGC("CartPole-v1", **TINY, clamp_all_actions=True).learn(100)
+    batch = model._sample(8, update_statistics=False)
+    targets = th.arange(8.0).unsqueeze(1)
+    expected = [
+        [
+            float(targets[row]) if action == batch.actions[row] else float(value)
+            for action, value in enumerate(values)
+        ]
+        for row, values in enumerate(model.policy.controller.project(batch.features))
+    ]
+    clamped_at, clamped = model._clamped_values(batch, targets)
+    assert clamped is None  # everywhere
+    assert clamped_at.tolist() == expected
+
+    errors = model._settle_controller(batch, targets).errors[-1]
+    assert (errors.gather(1, 1 - batch.actions) != 0).any()  # held, so that settling strains them
+    model.clamp_all_actions = False
+    errors = model._settle_controller(batch, targets).errors[-1]
+    assert (errors.gather(1, 1 - batch.actions) == 0).all()
+
+
+@pytest.mark.parametrize("optimizer_class", [th.optim.SGD, th.optim.RMSprop, th.optim.Adagrad])
+def test_every_optimizer_steps_with_the_updates_and_not_against_them(
+    optimizer_class: type[th.optim.Optimizer],
+) -> None:
+    """Torch's optimizers minimise, and local updates are to be added: signs of changes and updates agree."""
+    policy_kwargs = {**TINY["policy_kwargs"], "optimizer_class": optimizer_class}
+    policy = ANGC("CartPole-v1", **{**TINY, "policy_kwargs": policy_kwargs}).policy
+    circuit = policy.controller
+    updates = circuit.local_updates(circuit.settle(th.randn(16, 4), th.randn(16, 2)))
+    before = {name: value.clone() for name, value in circuit.prediction_parameters().items()}
+    learn({circuit: updates}, policy.optimizer)
+    for name, value in circuit.prediction_parameters().items():
+        moved = updates[name].abs() > 1e-6  # less is lost in rounding
+        assert moved.any()
+        assert th.equal((value - before[name]).sign()[moved], updates[name].sign()[moved]), name
+
+
+def test_calling_the_policy_is_acting_greedily() -> None:
+    policy = ANGC("CartPole-v1", **TINY).learn(100).policy
+    observations = th.randn(32, 4)
+    assert th.equal(policy(observations), policy.q_values(observations).argmax(dim=1))

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
+pytest.importorskip("minigrid", reason="MiniGrid is in the extra 'bench'")
+
 from benchmarks.cell import make_manager
 from benchmarks.environments import DeepSea
 from benchmarks.study import read_study

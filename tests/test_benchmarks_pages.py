@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
+pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
+
 from benchmarks import pages, regression
 from benchmarks.errors import BenchmarkError
 from benchmarks.settling import command as settling

@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
+
 import yaml  # type: ignore[import-untyped]
 
-ROOT = Path(__file__).resolve().parent.parent
-
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is the extra 'ray'")
-pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_cells_of_a_killed_node_run_again_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

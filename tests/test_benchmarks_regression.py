@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import torch as th
 
+pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
+pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
+
 from benchmarks import regression
 from sb3_angc.circuit import NGCCircuit
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 pytest.importorskip("rich", reason="rich is in the extra 'bench'")
+
+import yaml  # type: ignore[import-untyped]
 
 from benchmarks.__main__ import main
 from benchmarks.cell import merge, steps_to_threshold

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import torch as th
 
+pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
+pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
+
 from benchmarks.settling import circuits, command, measure, rules
 from benchmarks.settling.problem import Problem, State
 from sb3_angc.circuit import NGCCircuit

@@ -8,6 +8,9 @@ import pytest
 import torch as th
 from torch.utils.flop_counter import FlopCounterMode
 
+pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
+pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
+
 from benchmarks import pages
 from benchmarks.__main__ import main
 from benchmarks.speed import agents, breakdown, compiled, figure, growth, page, products, timing

@@ -148,3 +148,8 @@ def test_callback_measures_again_when_training_starts_anew() -> None:
     model.learn(120, callback=callback)  # from step 0 again
     model.learn(60, callback=callback, reset_num_timesteps=False)  # from step 120 on
     assert [steps for steps, _ in callback.history] == [60, 120, 180, 60, 120, 180]
+
+
+def test_frequency_that_is_no_number_of_steps() -> None:
+    with pytest.raises(ValueError, match="frequency=0 is not allowed: it must be at least 1"):
+        CircuitDiagnosticsCallback(frequency=0)

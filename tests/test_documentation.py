@@ -96,6 +96,8 @@ def test_python_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pytest.skip("no Python on this page")
     if any("plots" in block.code for block in found):
         pytest.importorskip("matplotlib", reason="matplotlib is the extra 'plots'")
+    if any("_safe" in block.code for block in found):
+        pytest.importorskip("safetensors", reason="safetensors is the extra 'safe'")
     monkeypatch.chdir(tmp_path)
     shorten_training(monkeypatch)
     namespace: dict[str, Any] = {"__name__": "documentation"}

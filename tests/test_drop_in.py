@@ -222,9 +222,9 @@ def test_train_freq_and_gradient_steps() -> None:
 def test_every_test_of_the_table_exists() -> None:
     tests = Path(__file__).parent
     table = (tests.parent / "docs/dqn_features.md").read_text()
-    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", table)
+    named = re.findall(r"`(test_\w+\.py)`: `(test_\w+)`", table)
     assert len(named) > 40
     missing = [name for file, name in named if f"def {name}(" not in (tests / file).read_text()]
     assert not missing
     rows = [row for row in table.splitlines() if row.startswith("| ") and "feature of DQN" not in row]
-    assert not [row for row in rows if "::test_" not in row]
+    assert not [row for row in rows if "`: `test_" not in row]

@@ -23,6 +23,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from sb3_angc import ANGC
+from sb3_angc.workers import watched_workers
 from tests.envs import Counter, GoalCounter, counter
 from tests.test_angc import TINY, ScriptedEnv
 from tests.test_resuming import in_a_fork
@@ -350,3 +351,16 @@ def test_fuzzed_load(data: st.DataObject) -> None:
         return
     for name, value in model.policy.state_dict().items():  # only where the file still says the same
         assert value.shape == MODELS["box"].policy.state_dict()[name].shape
+
+
+def test_error_of_the_users_own_while_workers_live() -> None:
+    """Only deaths of workers are explained: a broken pipe elsewhere stays what it is."""
+    env = SubprocVecEnv([Counter, Counter], start_method="fork")
+    try:
+        error = ConnectionResetError("the logging service hung up")
+        with pytest.raises(ConnectionResetError) as caught, watched_workers(env):
+            raise error
+        assert caught.value is error
+        assert all(process.is_alive() for process in env.processes)
+    finally:
+        env.close()

@@ -14,6 +14,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is the extra 'plots'")
 
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_angc import ANGC, NGCCircuit
 from sb3_angc.callbacks import CircuitDiagnosticsCallback
@@ -124,3 +125,34 @@ def test_says_what_is_missing_without_matplotlib(monkeypatch: pytest.MonkeyPatch
     figures = diagnose(NGCCircuit([3, 8, 2]), th.randn(4, 3), th.randn(4, 2))
     with pytest.raises(ImportError, match=r"sb3_angc\[plots\]"):
         plot_energy(figures)
+
+
+def test_epistemic_reward_of_normalized_observations() -> None:
+    """States are normalised as those that the agent learned from: each cell, by the wrapper itself."""
+    env = VecNormalize(DummyVecEnv([lambda: gym.make("MountainCar-v0")]))
+    model = ANGC("MlpPolicy", env, **TINY).learn(300)
+    env.training = False
+    axes = plot_epistemic_reward(model, gym.make("MountainCar-v0"), action=2, resolution=3)
+    drawn = np.asarray(axes.images[0].get_array())
+
+    car = gym.make("MountainCar-v0").unwrapped
+    car.reset()
+    surprise = np.empty((3, 3))
+    for row, velocity in enumerate((-0.07, 0.0, 0.07)):
+        for column, position in enumerate((-1.2, -0.3, 0.6)):
+            car.state = (position, velocity)  # type: ignore[attr-defined]
+            pair = np.stack([np.array([position, velocity], np.float32), car.step(2)[0]])
+            seen, followed = model.policy.features(th.as_tensor(env.normalize_obs(pair))).unsqueeze(1)
+            state = model.policy.generator.settle(th.cat([seen, th.tensor([[0.0, 0.0, 1.0]])], 1), followed)
+            surprise[row, column] = sum(float(error.square().sum()) for error in state.errors)
+    divisor = max(float(model.policy.epistemic_reward.divisor), surprise.max())
+    np.testing.assert_allclose(drawn, surprise / divisor, rtol=1e-3)
+
+
+def test_tied_feedback_has_no_alignment_to_draw() -> None:
+    tied = {**TINY, "policy_kwargs": {"net_arch": [8], "circuit_kwargs": {"feedback": "tied"}}}
+    callback = CircuitDiagnosticsCallback(frequency=100)
+    ANGC("CartPole-v1", **tied).learn(200, callback=callback)
+    axes = plot_alignment(callback.history)
+    assert len(axes.lines) == 0
+    assert axes.get_legend() is None

@@ -1,6 +1,8 @@
 """Saved runs go on exactly; files are whole, or refused with a reason."""
 
+import errno
 import io
+import json
 import os
 import pickle
 import signal
@@ -313,3 +315,59 @@ def test_loading_leaves_out_the_mirror_phase(tmp_path: Path, monkeypatch: pytest
     aligned = NGCCircuit([30, 30, 2], mirror_patterns=20_000).bundles[1]  # afterwards circuits mirror again
     assert aligned.feedback is not None
     th.testing.assert_close(aligned.feedback, aligned.weight, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"policy.optimizer.pth": None}, r"was not saved by ANGC: it has no policy\.optimizer\.pth"),
+        ({"data": {"_file_format": "one"}}, "is damaged: it does not tell its format"),
+        ({"data": {"gamma": "high"}}, "cannot be loaded|gamma"),
+        ({"policy.pth": b"no tensors"}, "cannot be loaded"),
+    ],
+    ids=["member missing", "no format", "no number", "no tensors"],
+)
+def test_file_with_a_wrong_part(
+    change: dict[str, Any], message: str, saved: tuple[ANGC, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "changed.zip"
+    with zipfile.ZipFile(saved[1]) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = change.get(name, old.read(name))
+            if isinstance(content, dict):
+                content = json.dumps({**json.loads(old.read(name)), **content})
+            if content is not None:
+                new.writestr(name, content)
+    with pytest.raises(ValueError, match=message):
+        ANGC.load(path)
+
+
+def test_disk_that_fails_while_saving(
+    saved: tuple[ANGC, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.zip"
+    path.write_bytes(b"old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        saved[0].save(path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_interrupted_while_loading_a_replay_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no fault of the file keeps its kind; the model has the buffer that it had."""
+    model = ANGC("CartPole-v1", **TINY).learn(60)
+    model.save_replay_buffer(tmp_path / "buffer")
+    buffer = model.replay_buffer
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stable_baselines3.common.off_policy_algorithm.load_from_pkl", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.load_replay_buffer(tmp_path / "buffer.pkl")
+    assert model.replay_buffer is buffer

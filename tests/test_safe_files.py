@@ -18,6 +18,7 @@ from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.her import GoalSelectionStrategy
 from torch import nn
 
 from sb3_angc import ANGC, ANGCPolicy
@@ -96,14 +97,16 @@ def test_schedule_of_a_function_is_stored_at_its_present_value(tmp_path: Path) -
     assert ANGC.load_safe(tmp_path / "agent", device="cpu").learning_rate == pytest.approx(1.25e-3)
 
 
-def test_her_and_dict_observations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["final", GoalSelectionStrategy.FINAL])
+def test_her_and_dict_observations(strategy: str | GoalSelectionStrategy, tmp_path: Path) -> None:
     env = BitFlippingEnv(n_bits=4)
-    kwargs = {"n_sampled_goal": 2, "goal_selection_strategy": "final"}
+    kwargs = {"n_sampled_goal": 2, "goal_selection_strategy": strategy}
     her: dict[str, Any] = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": kwargs}
     ANGC("MultiInputPolicy", env, **her, **TINY).learn(80).save_safe(tmp_path / "her")
     loaded = ANGC.load_safe(tmp_path / "her", env=env, device="cpu")
     assert isinstance(loaded.replay_buffer, HerReplayBuffer)
     assert loaded.replay_buffer.n_sampled_goal == 2
+    assert loaded.replay_buffer.goal_selection_strategy is GoalSelectionStrategy.FINAL
     ANGC("MultiInputPolicy", Parts(), **TINY).save_safe(tmp_path / "parts")
     observation = {"a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}
     assert ANGC.load_safe(tmp_path / "parts", device="cpu").predict(observation)[0] in (0, 1)
@@ -314,3 +317,18 @@ def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ANGC("CartPole-v1", **TINY).save_safe(tmp_path / "agent")
     with pytest.raises(ImportError, match=r"pip install 'sb3_angc\[safe\]'"):
         ANGC.load_safe(tmp_path / "agent")
+
+
+def test_settings_given_as_numbers_of_numpy(tmp_path: Path) -> None:
+    """As a search over settings hands them in; they come back as plain numbers of the same value."""
+    given: Any = {"gamma": np.float64(0.9), "learning_starts": np.int64(60), "double_q": np.bool_(False)}
+    ANGC("CartPole-v1", **{**TINY, **given}).save_safe(tmp_path / "agent")
+    model = ANGC.load_safe(tmp_path / "agent")
+    for name, value in given.items():
+        assert getattr(model, name) == value
+        assert type(getattr(model, name)) in (float, int, bool)
+
+
+def test_space_that_cannot_be_described() -> None:
+    with pytest.raises(ValueError, match=r"The space .*Text.* cannot be saved safely"):
+        _encode_space(spaces.Dict({"name": spaces.Text(3)}))

@@ -455,3 +455,25 @@ def test_linear_circuit_settles_at_its_closed_form(n_hidden: int, order: str, st
     matrix, constant = th.cat(residual_rows), th.cat(constants, dim=1)
     solution = th.linalg.lstsq(matrix, -constant.T).solution.T
     th.testing.assert_close(th.cat(state.potentials[:-1], dim=1), solution, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("order", ["inward", "sweep"])
+def test_drives_without_derivatives_by_hand(order: str) -> None:
+    """
+    Projection: z1 = (-1, 4), zbar2 = -8, e2 = 9, e1 = 0. With phi' = (0, 1) the drive would be
+    (0, 63); left out, it is all that comes back: d = 9 * (5, 7) = (45, 63).
+    """
+    line_search = {"step_rule": "line_search", "step_size": 1.0}
+    circuit = small_circuit(
+        **(line_search if order == "sweep" else {"step_rule": "fixed", "step_size": 0.1}),
+        order=order,
+        leak=0.0,
+        error_scale=0.5,
+        error_on="potential",
+        use_derivatives=False,
+        initial_state="projection",
+        activation="relu",
+        weight_norm=None,
+    )
+    (drive,) = circuit.dynamics(X, Y).drives()
+    th.testing.assert_close(drive, th.tensor([[45.0, 63.0]], dtype=th.float64))

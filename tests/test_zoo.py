@@ -1,5 +1,6 @@
 """The Zoo's commands with angc and dqn, as a user starts them."""
 
+import importlib
 import os
 import pickle
 import re
@@ -10,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
+import yaml  # type: ignore[import-untyped]
 from rl_zoo3 import exp_manager
 from rl_zoo3.utils import get_saved_hyperparams
 
@@ -239,6 +240,16 @@ def test_plot_train_draws_each_run(logs: Path, cwd: Path) -> None:
     assert main([str(word) for word in command]) == 2  # exists, and no --force
 
 
+def test_figure_without_a_curve_is_not_saved(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["plot_train", "-a", "angc", "-e", ENV, "-f", str(logs), "--figures", "figures"]
+    assert main([*command, "-w", "100000"]) == 2  # no run has as many episodes to average over
+    assert "nothing to show" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.png"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -362,3 +373,21 @@ def test_errors_in_mid_training_keep_their_traceback(monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match="diverged in layer 1"):
         main(arguments)
     assert get_saved_hyperparams(str(tmp_path / "angc" / f"{ENV}_1" / ENV))[0]["n_timesteps"] == 600
+
+
+def test_module_of_settings_has_settings_alone() -> None:
+    import sb3_angc.hyperparams
+
+    with pytest.raises(AttributeError, match="no_such_name"):
+        sb3_angc.hyperparams.no_such_name  # noqa: B018
+    # Read anew each time: the Zoo deletes keys from what it gets.
+    sb3_angc.hyperparams.hyperparams.clear()
+    assert "CartPole-v1" in sb3_angc.hyperparams.hyperparams
+
+
+def test_missing_zoo_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("sb3_angc.zoo")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rl_zoo3.exp_manager", None)
+    with pytest.raises(ImportError, match=r"RL Zoo is an extra, pip install 'sb3_angc\[zoo\]'"):
+        importlib.import_module("sb3_angc.zoo")

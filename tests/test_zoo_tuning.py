@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import optuna
 import pytest
-import yaml  # type: ignore[import-untyped]
-from optuna.storages.journal import JournalFileBackend
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
+import optuna
+import yaml  # type: ignore[import-untyped]
+from optuna.storages.journal import JournalFileBackend
 from rl_zoo3 import exp_manager
 
 import sb3_angc.hyperparams

@@ -8,6 +8,7 @@ what lies in docs/ and does not notice what is missing.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shutil
 import sys
@@ -42,7 +43,10 @@ def broken_links(site: Path) -> list[str]:
     :param site: Folder of the built site
     :return: Links of its pages to files or places that are not there, each with its page
     """
-    texts = {page.name: page.read_text(encoding="utf-8") for page in site.glob("*.html")}
+    texts = {
+        page.relative_to(site).as_posix(): page.read_text(encoding="utf-8")
+        for page in sorted(site.rglob("*.html"))
+    }
     places = {name: set(re.findall(r' (?:id|name)="([^"]+)"', text)) for name, text in texts.items()}
     broken = []
     for name, text in texts.items():
@@ -51,8 +55,9 @@ def broken_links(site: Path) -> list[str]:
             # The page for what is not found has absolute links: it is shown in place of any page.
             if _ELSEWHERE.match(link) or name == "404.html":
                 continue
-            target = file.partition("?")[0] or name
-            if target != "." and not (site / target).exists():
+            file = file.partition("?")[0]
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), file)) if file else name
+            if target.startswith("..") or not (site / target).exists():
                 broken.append(f"{name}: {link} does not exist")
             elif place and target in places and place not in places[target]:
                 broken.append(f"{name}: {link} leads to no place on that page")
