@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import torch as th
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.monitor import Monitor, load_results
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_angc import ANGC, __version__
@@ -44,7 +44,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     folder.mkdir(parents=True)
-    env = DummyVecEnv([lambda: Monitor(gym.make(arguments.env), str(folder / "episodes"))])
+    monitor = Monitor(gym.make(arguments.env), str(folder / "episodes"))
+    env = DummyVecEnv([lambda: monitor])
     env.seed(arguments.seed)  # the model seeded the environment that it was made with
     model.set_env(env)
 
@@ -72,7 +73,7 @@ def main() -> int:
         "version": __version__,
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    _plot_learning_curve(folder, summary)
+    _plot_learning_curve(folder, summary, monitor)
 
     print(f"Mean return of {EVALUATION_EPISODES} episodes: {np.mean(returns):.1f} +/- {np.std(returns):.1f}")
     print(f"Training took {seconds:.0f} s. Saved in {folder}:")
@@ -91,18 +92,17 @@ def _new_folder(base: Path) -> Path:
     return folder
 
 
-def _plot_learning_curve(folder: Path, summary: dict[str, Any]) -> None:
+def _plot_learning_curve(folder: Path, summary: dict[str, Any], training: Monitor[Any, Any]) -> None:
     """Returns of the training episodes, their moving mean, and the evaluation of the last policy."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    episodes = load_results(str(folder))
-    if len(episodes) == 0:
+    steps = np.cumsum(training.get_episode_lengths())
+    returns = training.get_episode_rewards()
+    if not returns:
         return
-    steps = np.cumsum(episodes["l"].to_numpy())
-    returns = episodes["r"].to_numpy()
     window = min(20, len(returns))
     means = np.convolve(returns, np.ones(window) / window, mode="valid")
 

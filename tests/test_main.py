@@ -1,5 +1,6 @@
 """``python -m sb3_angc``: what it keeps is what it trained."""
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.monitor import Monitor, load_results
+from stable_baselines3.common.monitor import Monitor
 
 pytest.importorskip("matplotlib", reason="matplotlib is the extra 'plots'")
 pytest.importorskip("tqdm", reason="the progress bar is part of the extra 'dev'")
@@ -36,7 +37,9 @@ def test_keeps_model_curve_and_summary(
     assert summary["version"] == __version__
     assert summary["updates"] == 25  # one in four steps after the first thousand
     assert summary["evaluation_mean"] == pytest.approx(np.mean(summary["evaluation_returns"]))
-    assert load_results(str(folder))["l"].sum() <= 1100
+    _, *rows = (folder / "episodes.monitor.csv").read_text().splitlines()
+    lengths = [int(row["l"]) for row in csv.DictReader(rows)]
+    assert 1100 - 500 < sum(lengths) <= 1100  # all but an episode that was not finished
 
     # The saved model earns what the summary says, on the same episodes.
     env = Monitor(gym.make("CartPole-v1"))
