@@ -137,7 +137,8 @@ def load_safe(
             raise ValueError(
                 f"its format is {content['format']}, and this version of sb3_angc reads up to {SAFE_FORMAT}"
             )
-        return _build(cls, content, tensors, env, device, kwargs)
+        with circuits_to_be_loaded():
+            return _build(cls, content, tensors, env, device, kwargs)
     except OSError:
         raise
     except Exception as error:  # whatever wrong types and values lead to
@@ -165,10 +166,7 @@ def _build(
         raise ValueError(f"its action space is {action_space}, and only Discrete is allowed")
     settings.update(kwargs)
     policy_class = cls.policy_aliases[content["policy"]]
-    with circuits_to_be_loaded():
-        _check_tensors(
-            tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {}
-        )
+    _check_tensors(tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {})
     # Created without an environment, as SB3's load() does it.
     model = cls(policy_class, None, device=device, _init_setup_model=False, **settings)  # type: ignore[arg-type]
     model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
@@ -176,8 +174,7 @@ def _build(
         env = cls._wrap_env(env, model.verbose)
         model.n_envs = env.num_envs
         model.set_env(env)
-    with circuits_to_be_loaded():
-        model._setup_model()
+    model._setup_model()
     model.set_parameters({"policy": tensors}, exact_match=False, device=device)
     for name in COUNTERS:
         value = content["counters"][name]
