@@ -1,7 +1,6 @@
-"""Deep Sea against its definition, four rooms against MiniGrid's, and the study of both."""
+"""Deep Sea against its definition, four rooms against MiniGrid's."""
 
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -12,10 +11,7 @@ from gymnasium.utils.env_checker import check_env
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("minigrid", reason="MiniGrid is in the extra 'bench'")
 
-from benchmarks.cell import make_manager
 from benchmarks.environments import DeepSea
-from benchmarks.study import read_study
-from sb3_angc.zoo import register
 
 # MiniGrid: which way each direction looks, and the three actions that move the agent
 AHEAD = [(1, 0), (0, 1), (-1, 0), (0, -1)]
@@ -100,20 +96,3 @@ def test_four_rooms_are_the_same_in_every_episode_and_reward_the_goal() -> None:
             assert reward == (pytest.approx(1 - 0.9 * step / 100) if terminated else 0)
         assert tuple(grid.agent_pos) == (17, 17)
     assert maps[0] == maps[1]
-
-
-def test_both_methods_of_the_sparse_study_share_their_settings(tmp_path: Path) -> None:
-    register()
-    study = read_study(Path(__file__).parent.parent / "benchmarks" / "studies" / "sparse.yml")
-    for environment in ("DeepSea-v0", "FourRooms-v0"):
-        settings = {
-            cell.label: make_manager(cell, str(tmp_path)).read_hyperparameters()[0]
-            for cell in study.cells
-            if cell.environment == environment and cell.seed == 0
-        }
-        shared = set(settings["dqn"]) - {"policy_kwargs"}
-        assert {"gamma", "learning_rate", "exploration_final_eps", "n_timesteps"} < shared
-        for name in shared:
-            assert settings["angc"][name] == settings["dqn"][name] == settings["instrumental only"][name]
-        net_arch = {label: each["policy_kwargs"]["net_arch"] for label, each in settings.items()}
-        assert net_arch["angc"]["controller"] == net_arch["dqn"]
