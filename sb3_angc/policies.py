@@ -19,6 +19,7 @@ from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.circuit import circuits_to_be_loaded
 from sb3_angc.circuit.layers import Layer
 from sb3_angc.epistemic import EpistemicReward, EpistemicScale
+from sb3_angc.files import writing
 from sb3_angc.images import (
     ImageExtractor,
     PartsExtractor,
@@ -28,7 +29,6 @@ from sb3_angc.images import (
     observation_layers,
 )
 from sb3_angc.normalization import RunningNormalization
-from sb3_angc.saving import writing
 
 SelfPolicy = TypeVar("SelfPolicy", bound="ANGCPolicy")
 

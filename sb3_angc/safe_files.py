@@ -28,8 +28,8 @@ from torch import nn
 from sb3_angc.buffers import FollowingNStepReplayBuffer
 from sb3_angc.circuit import Activation
 from sb3_angc.circuit.circuit import circuits_to_be_loaded
+from sb3_angc.files import writing
 from sb3_angc.images import ImageExtractor, PartsExtractor
-from sb3_angc.saving import writing
 
 if TYPE_CHECKING:
     from sb3_angc.angc import ANGC

@@ -1,5 +1,6 @@
 """Environments of the tests of what surrounds the agent."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -77,3 +78,23 @@ class Parts(gym.Env[Any, Any]):
 def counter(length: int) -> gym.Env[Any, Any]:
     """A ``Counter`` with episodes that are cut after so many steps."""
     return TimeLimit(Counter(), length)
+
+
+class ScriptedEnv(gym.Env[np.ndarray[Any, Any], Any]):
+    """Two-step episodes; observation, reward and end of every step can be set by a test."""
+
+    observation_space = spaces.Box(-10, 10, (2,), np.float32)
+    action_space: spaces.Space[Any] = spaces.Discrete(3)
+
+    def __init__(self, step: Callable[[int], tuple[float, float, bool, bool]]) -> None:
+        self.script = step
+        self.count = 0
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+        super().reset(**kwargs)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray[Any, Any], float, bool, bool, dict[str, Any]]:
+        self.count += 1
+        value, reward, terminated, truncated = self.script(self.count)
+        return np.full(2, value, np.float32), reward, terminated, truncated, {}

@@ -1,6 +1,5 @@
 """The algorithm: what it learns from, how it explores, and that nothing is backpropagated."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +21,8 @@ from sb3_angc.angc import Batch
 from sb3_angc.circuit import learn
 from sb3_angc.epistemic import EpistemicReward
 from sb3_angc.normalization import RunningNormalization
-
-TINY: dict[str, Any] = {
-    "learning_starts": 50,
-    "batch_size": 16,
-    "train_freq": 4,
-    "policy_kwargs": {"net_arch": [16, 16]},
-    "device": "cpu",
-    "seed": 0,
-}
-
-
-class ScriptedEnv(gym.Env[np.ndarray[Any, Any], Any]):
-    """Two-step episodes; observation, reward and end of every step can be set by a test."""
-
-    observation_space = spaces.Box(-10, 10, (2,), np.float32)
-    action_space: spaces.Space[Any] = spaces.Discrete(3)
-
-    def __init__(self, step: Callable[[int], tuple[float, float, bool, bool]]) -> None:
-        self.script = step
-        self.count = 0
-
-    def reset(self, **kwargs: Any) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
-        super().reset(**kwargs)
-        return np.zeros(2, np.float32), {}
-
-    def step(self, action: Any) -> tuple[np.ndarray[Any, Any], float, bool, bool, dict[str, Any]]:
-        self.count += 1
-        value, reward, terminated, truncated = self.script(self.count)
-        return np.full(2, value, np.float32), reward, terminated, truncated, {}
+from tests.agents import TINY
+from tests.envs import ScriptedEnv
 
 
 def test_environment_first_chooses_the_policy() -> None:

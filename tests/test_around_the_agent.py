@@ -25,8 +25,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from sb3_angc import ANGC
+from tests.agents import TINY
 from tests.envs import Counter, GoalCounter, Parts, counter
-from tests.test_angc import TINY
 
 
 def cartpoles(n_envs: int = 1) -> DummyVecEnv:

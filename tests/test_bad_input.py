@@ -13,7 +13,8 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 from sb3_angc import ANGC
-from tests.test_angc import TINY, ScriptedEnv
+from tests.agents import TINY
+from tests.envs import ScriptedEnv
 
 BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     (

@@ -37,7 +37,7 @@ def test_both_methods_of_the_sparse_study_share_their_settings(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("environment", ["CartPole-v1", "MountainCar-v0", "LunarLander-v3", "Acrobot-v1"])
-def test_dqn_with_the_same_settings_lacks_only_what_dqn_does_not_have(environment: str, tmp_path: Path) -> None:
+def test_dqn_of_the_same_settings_lacks_what_is_not_dqn(environment: str, tmp_path: Path) -> None:
     [angc] = settings_of("control.yml", environment, tmp_path).values()
     [dqn] = settings_of("dqn_same_settings.yml", environment, tmp_path).values()
     angc_net = angc.pop("policy_kwargs")["net_arch"]

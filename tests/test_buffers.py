@@ -13,7 +13,8 @@ from stable_baselines3.common.utils import set_random_seed
 
 from sb3_angc import ANGC
 from sb3_angc.buffers import FollowingNStepReplayBuffer
-from tests.test_angc import TINY, ScriptedEnv
+from tests.agents import TINY
+from tests.envs import ScriptedEnv
 
 
 @pytest.mark.parametrize("n_envs", [1, 3])

@@ -11,7 +11,7 @@ from stable_baselines3.common.logger import configure
 from sb3_angc import ANGC
 from sb3_angc.callbacks import CircuitDiagnosticsCallback
 from sb3_angc.circuit import NGCCircuit, diagnose
-from tests.test_angc import TINY
+from tests.agents import TINY
 
 
 def test_released_updates_have_cosine_one_with_the_gradient() -> None:

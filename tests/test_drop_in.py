@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sb3_angc import ANGC
+from tests.agents import TINY
 from tests.envs import counter
-from tests.test_angc import TINY
 
 EXAMPLES = {
     "DQN page": """

@@ -24,9 +24,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNorm
 
 from sb3_angc import ANGC
 from sb3_angc.workers import watched_workers
-from tests.envs import Counter, GoalCounter, counter
-from tests.test_angc import TINY, ScriptedEnv
-from tests.test_resuming import in_a_fork
+from tests.agents import TINY
+from tests.envs import Counter, GoalCounter, ScriptedEnv, counter
+from tests.processes import in_a_fork
 
 
 def assert_sound(model: ANGC) -> None:

@@ -21,7 +21,7 @@ from sb3_angc.circuit import Convolution
 from sb3_angc.circuit.convolution import ConvSynapses
 from sb3_angc.circuit.parallel import ParallelSynapses
 from sb3_angc.images import Sketch, default_convolutions, is_image, observation_layers
-from tests.test_angc import TINY
+from tests.agents import TINY
 
 TINY_IMAGES: dict[str, Any] = {
     **TINY,

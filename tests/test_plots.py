@@ -20,7 +20,7 @@ from sb3_angc import ANGC, NGCCircuit
 from sb3_angc.callbacks import CircuitDiagnosticsCallback
 from sb3_angc.circuit import diagnose
 from sb3_angc.plots import plot_alignment, plot_energy, plot_epistemic_reward, plot_errors
-from tests.test_angc import TINY
+from tests.agents import TINY
 
 
 @pytest.fixture(autouse=True)

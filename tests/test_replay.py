@@ -13,8 +13,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_angc import ANGC
 from sb3_angc.buffers import FollowingNStepReplayBuffer
+from tests.agents import TINY
 from tests.envs import Counter, GoalCounter, Parts, counter
-from tests.test_angc import TINY
 
 NO_TIMEOUTS = {"handle_timeout_termination": False}
 

@@ -13,8 +13,8 @@ from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_angc import ANGC
+from tests.agents import TINY
 from tests.envs import Parts
-from tests.test_angc import TINY
 
 
 def images() -> FakeImageEnv:

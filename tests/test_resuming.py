@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from sb3_angc import ANGC
 from sb3_angc.circuit import NGCCircuit
 from sb3_angc.circuit.synapses import DenseSynapses
 from sb3_angc.policies import ANGCPolicy
-from tests.test_angc import TINY
+from tests.agents import TINY
+from tests.processes import in_a_fork
 
 TOTAL = 400
 SETTINGS: dict[str, Any] = {
@@ -69,17 +69,6 @@ def resume(folder: str) -> None:
     model.load_replay_buffer(Path(folder) / "buffer", truncate_last_traj=False)
     model.learn(TOTAL - model.num_timesteps, reset_num_timesteps=False)
     th.save((model.get_parameters(), model.exploration_rate, model._n_calls), Path(folder) / "result.pt")
-
-
-def in_a_fork(action: Callable[[], object]) -> int:
-    """Exit status of a copy of this process that does something."""
-    child = os.fork()
-    if child == 0:
-        try:
-            action()
-        finally:
-            os._exit(0)
-    return os.waitpid(child, 0)[1]
 
 
 def equal(one: Any, other: Any) -> bool:

@@ -25,8 +25,8 @@ from sb3_angc import ANGC, ANGCPolicy
 from sb3_angc.buffers import FollowingNStepReplayBuffer
 from sb3_angc.circuit import Activation
 from sb3_angc.safe_files import COUNTERS, _decode_space, _encode_space
+from tests.agents import TINY
 from tests.envs import Parts, counter
-from tests.test_angc import TINY
 
 pytest.importorskip("safetensors")
 

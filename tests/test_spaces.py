@@ -16,7 +16,7 @@ from stable_baselines3.common.torch_layers import CombinedExtractor
 from stable_baselines3.her import HerReplayBuffer
 
 from sb3_angc import ANGC
-from tests.test_angc import TINY
+from tests.agents import TINY
 
 
 class SampledEnv(gym.Env[Any, np.int64]):
