@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import gymnasium as gym
@@ -24,7 +24,8 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_angc.buffers import FollowingNStepReplayBuffer
 from sb3_angc.checks import check_arguments, check_batch_fits, check_finite, check_weight
-from sb3_angc.circuit import CircuitDiagnostics, CircuitState, NGCCircuit, diagnose, learn
+from sb3_angc.circuit import CircuitDiagnostics, CircuitState, diagnose, learn
+from sb3_angc.compiling import Compiled
 from sb3_angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy, policy_for
 from sb3_angc.safe_files import load_safe, save_safe
 from sb3_angc.saving import ResumableAlgorithm
@@ -62,6 +63,21 @@ class Batch(NamedTuple):
     rewards: th.Tensor
     discounts: th.Tensor
     following_features: th.Tensor
+
+
+class LocalUpdates(NamedTuple):
+    """
+    What the circuits learn from a batch.
+
+    :param updates: Updates of :meth:`~sb3_angc.circuit.circuit.NGCCircuit.local_updates` by circuit,
+        ``"controller"`` and, if it learns, ``"generator"``
+    :param loss: Mean energy of the controller before it settled, a number
+    :param epistemic_reward: Mean epistemic reward, a number; ``None`` without one
+    """
+
+    updates: dict[str, dict[str, th.Tensor]]
+    loss: th.Tensor
+    epistemic_reward: th.Tensor | None
 
 
 class ANGC(ResumableAlgorithm):
@@ -123,6 +139,9 @@ class ANGC(ResumableAlgorithm):
         (double Q-learning, https://arxiv.org/abs/1509.06461), instead of the target controller alone
     :param clamp_all_actions: Whether the values of the actions not taken are clamped at their present
         estimates while the controller settles, as in the paper, instead of being left free
+    :param compile_updates: Whether ``torch.compile`` makes one piece of all that the circuits compute of
+        an update: faster after some 15 seconds for compiling, see ``docs/performance.md``. Needs a C++
+        compiler; where it does not work, a warning says why.
     :raises ValueError: If an argument is not allowed
     """
 
@@ -135,6 +154,7 @@ class ANGC(ResumableAlgorithm):
     exploration_schedule: Schedule
     epistemic_schedule: Schedule
     policy: ANGCPolicy
+    _work_out: Callable[[Batch, th.Tensor], LocalUpdates]
 
     def __init__(
         self,
@@ -169,6 +189,7 @@ class ANGC(ResumableAlgorithm):
         epistemic_fraction: float | None = None,
         double_q: bool = True,
         clamp_all_actions: bool = False,
+        compile_updates: bool = False,
     ) -> None:
         policy, env = self._policy_and_env(policy, env, verbose)
         super().__init__(
@@ -219,6 +240,7 @@ class ANGC(ResumableAlgorithm):
         self.epistemic_fraction = epistemic_fraction
         self.double_q = double_q
         self.clamp_all_actions = clamp_all_actions
+        self.compile_updates = compile_updates
 
         if _init_setup_model:
             check_batch_fits(batch_size, buffer_size)
@@ -270,6 +292,7 @@ class ANGC(ResumableAlgorithm):
             self.alpha_epistemic if fraction is None else 0.0,
             fraction or 1.0,
         )
+        self._work_out = Compiled(self._local_updates) if self.compile_updates else self._local_updates
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         prepared = super()._setup_learn(*args, **kwargs)
@@ -326,23 +349,20 @@ class ANGC(ResumableAlgorithm):
         # Update learning rate according to schedule
         self._update_learning_rate(policy.optimizer)
 
-        epistemic_weight = self.epistemic_schedule(self._current_progress_remaining)
+        epistemic_weight = th.tensor(
+            self.epistemic_schedule(self._current_progress_remaining), device=self.device
+        )
         losses, epistemic_rewards = [], []
         for batch in self._batches(gradient_steps, batch_size):
-            rewards = self.alpha_instrumental * batch.rewards
-            states: dict[NGCCircuit, CircuitState] = {}
-            if self.alpha_epistemic > 0:
-                state = states[policy.generator] = self._settle_generator(batch)
-                epistemic_reward = policy.epistemic_reward(state.total_discrepancy)
-                epistemic_rewards.append(epistemic_reward.mean())
-                rewards += epistemic_weight * epistemic_reward
-            state = states[policy.controller] = self._settle_controller(
-                batch, self._target_values(batch, rewards)
+            updates, loss, epistemic_reward = self._work_out(batch, epistemic_weight)
+            learn(
+                {getattr(policy, name): of_circuit for name, of_circuit in updates.items()},
+                policy.optimizer,
+                self.max_grad_norm,
             )
-            # From the projection: half the mean squared TD error, times the output's precision
-            losses.append(state.energies[0].mean())
-            updates = {circuit: circuit.local_updates(state) for circuit, state in states.items()}
-            learn(updates, policy.optimizer, self.max_grad_norm)
+            losses.append(loss)
+            if epistemic_reward is not None:
+                epistemic_rewards.append(epistemic_reward)
 
         # Increase update counter
         self._n_updates += gradient_steps
@@ -381,6 +401,27 @@ class ANGC(ResumableAlgorithm):
             (1 - samples.dones) * discounts,
             next_features if following is None else self.policy.features(following),
         )
+
+    def _local_updates(self, batch: Batch, epistemic_weight: th.Tensor) -> LocalUpdates:
+        """
+        Let the circuits settle on a batch. Nothing is learned yet, and nothing but operations on tensors
+        depends on their values, so that this can be compiled.
+
+        :param epistemic_weight: Weight of the epistemic reward, a number
+        """
+        rewards = self.alpha_instrumental * batch.rewards
+        updates, mean_epistemic_reward = {}, None
+        if self.alpha_epistemic > 0:
+            generator = self.policy.generator
+            state = self._settle_generator(batch)
+            updates["generator"] = generator.local_updates(state)
+            epistemic_reward = self.policy.epistemic_reward(state.total_discrepancy)
+            mean_epistemic_reward = epistemic_reward.mean()
+            rewards = rewards + epistemic_weight * epistemic_reward
+        state = self._settle_controller(batch, self._target_values(batch, rewards))
+        updates["controller"] = self.policy.controller.local_updates(state)
+        # From the projection: half the mean squared TD error, times the output's precision
+        return LocalUpdates(updates, state.energies[0].mean(), mean_epistemic_reward)
 
     def _settle_generator(self, batch: Batch) -> CircuitState:
         """Let the generator settle between what was seen and done and what came of it."""
@@ -518,6 +559,9 @@ class ANGC(ResumableAlgorithm):
         :return: new model instance with loaded weights
         """
         return load_safe(cls, path, env, device, **kwargs)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_work_out"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

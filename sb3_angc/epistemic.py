@@ -46,13 +46,12 @@ class EpistemicReward(nn.Module):
         :param discrepancy: Total discrepancy of each transition, at least 0, ``(batch,)``
         :return: Epistemic reward of each transition, at least 0, ``(batch, 1)``
         """
-        # Plain numbers: as tensors these few sums would take as long as a layer's products.
-        divisor = float(self.divisor)
         if self.scale == "maximum":
-            divisor = max(divisor, float(discrepancy.max()))
+            divisor = th.maximum(self.divisor, discrepancy.max())
         else:
-            mean = float(discrepancy.mean())
-            divisor = divisor + MEAN_RATE * (mean - divisor) if divisor > 0 else mean
-        self.divisor.fill_(divisor)
-        reward = discrepancy / max(divisor, th.finfo(discrepancy.dtype).tiny)
+            mean = discrepancy.mean()
+            divisor = th.where(self.divisor > 0, self.divisor.lerp(mean, MEAN_RATE), mean)
+        # A circuit that diverges must not leave its mark on the scale.
+        self.divisor.copy_(th.where(divisor.isfinite(), divisor, self.divisor))
+        reward = discrepancy / divisor.clamp(min=th.finfo(discrepancy.dtype).tiny)
         return reward.clamp_(max=LARGEST_REWARD).unsqueeze(1)

@@ -33,23 +33,24 @@ def one_core() -> None:
 
 
 def conditions() -> dict[str, Any]:
-    """Versions, hardware, commit, date and how busy the machine is."""
+    """Versions, hardware, commit and date."""
     made_with = provenance()
     for package in ("sbx-rl", "jax"):
         if importlib.util.find_spec(package.split("-")[0]) is not None:
             made_with["versions"][package] = metadata.version(package)
-    return {**made_with, "date": time.strftime("%Y-%m-%d", time.gmtime()), "load": os.getloadavg()[0]}
+    return {**made_with, "date": time.strftime("%Y-%m-%d", time.gmtime())}
 
 
-def measure(section: str, plan: Plan) -> dict[str, Any]:
+def measure(section: str, plan: Plan, load: float) -> dict[str, Any]:
     """
     Measure one section.
 
     :param section: its name
     :param plan: how much
+    :param load: how busy the machine was before anything was measured
     :return: in plain types
     """
-    measured = conditions()
+    measured = {**conditions(), "load": load}
     if section == "table":
         measured["rows"] = [*comparisons.rows(plan, progress), *comparisons.zoo_rows(plan, progress)]
     elif section == "growth":
@@ -112,8 +113,9 @@ def main(arguments: Sequence[str]) -> int:
     results: dict[str, Any] = read_json(path) if path.exists() or options.show else {}
     if not options.show:
         one_core()
+        load = os.getloadavg()[0]
         for section in options.sections or SECTIONS:
-            results[section] = measure(section, QUICK if options.quick else FULL)
+            results[section] = measure(section, QUICK if options.quick else FULL, load)
             write_json(path, results)
     show(results, folder, PAGE if folder == FOLDER else None)
     return 0

@@ -15,11 +15,21 @@ from sb3_angc import ANGC
 from sb3_angc.hyperparams import hyperparams
 
 Row = dict[str, Any]
+Prepare = Callable[[ANGC], ANGC]
 
 # LunarLander's settings train after every 4 steps, as many updates as steps.
 UPDATES_A_CALL = 4
 SBX_UPDATES = (128, 10, 4)
 PREDICTIONS = 50
+
+
+def as_it_is(agent: ANGC) -> ANGC:
+    """
+    Do nothing to an agent.
+
+    :param agent: ours
+    """
+    return agent
 
 
 def updates(agent: OffPolicyAlgorithm, count: int = UPDATES_A_CALL, batch_size: int = 0) -> Work:
@@ -88,31 +98,35 @@ def rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
     :param plan: how much
     :param progress: told what is next
     """
-    dqn = agents.dqn(plan.transitions)
-    for circuit, at_most in (("settled", 1.0), ("released", 0.5)):
-        name = f"`train()`, ANGC `{circuit}`, both circuits / SB3 DQN"
-        progress(name)
-        angc = agents.angc(plan.transitions, circuit)
-        yield update_row(name, at_most, angc, dqn, plan, UPDATES_A_CALL)
-    yield from sbx_rows(plan, progress)
+    yield from update_rows(plan, progress)
     name = "`predict()` of one observation, ANGC / SB3 DQN"
     progress(name)
-    works = predictions(agents.angc(plan.transitions)), predictions(dqn)
+    works = predictions(agents.angc(plan.transitions)), predictions(agents.dqn(plan.transitions))
     yield row(name, 1.0, in_turn(*works, plan.pairs, plan.seconds, PREDICTIONS))
 
 
-def sbx_rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
+def update_rows(
+    plan: Plan, progress: Callable[[str], object], prepare: Prepare = as_it_is, how: str = ""
+) -> Iterator[Row]:
     """
-    Measure the controller alone beside SBX; without SBX the rows say what is missing.
+    Measure updates: both circuits beside SB3, the controller alone beside SBX.
 
     :param plan: how much
     :param progress: told what is next
+    :param prepare: done to each of our agents first
+    :param how: what that is, in a row's name
     """
+    dqn = agents.dqn(plan.transitions)
+    for circuit, at_most in (("settled", 1.0), ("released", 0.5)):
+        name = f"`train()`, ANGC `{circuit}`{how}, both circuits / SB3 DQN"
+        progress(name)
+        angc = prepare(agents.angc(plan.transitions, circuit))
+        yield update_row(name, at_most, angc, dqn, plan, UPDATES_A_CALL)
     if agents.has_sbx():
-        angc = agents.angc(plan.transitions, "released", alpha_epistemic=0.0)
+        angc = prepare(agents.angc(plan.transitions, "released", alpha_epistemic=0.0))
         sbx = agents.sbx_dqn(plan.transitions)
     for count in SBX_UPDATES:
-        name = f"`train()`, ANGC `released`, controller alone / SBX DQN, {count} updates a call"
+        name = f"`train()`, ANGC `released`{how}, controller alone / SBX DQN, {count} updates a call"
         if not agents.has_sbx():
             yield {"name": name, "at_most": 1.0, "missing": agents.SBX_IS_MISSING}
             continue

@@ -60,14 +60,14 @@ def table(section: Mapping[str, Any]) -> str:
     cells = []
     for row in section["rows"]:
         if "missing" in row:
-            cells.append([row["name"], f"{row['at_most']:g}", row["missing"], "", "", "", ""])
+            cells.append([row["name"], f"{row['at_most']:.2g}", row["missing"], "", "", "", ""])
             continue
         ratio = row["ratio"]
         first = ratio.get("wall", ratio.get("bytes"))
         cells.append(
             [
                 row["name"],
-                f"{row['at_most']:g}",
+                f"{row['at_most']:.2g}",
                 f"{first['median']:.2f} [{first['low']:.2f}, {first['high']:.2f}]",
                 f"{ratio['processor']['median']:.2f}" if "processor" in ratio else "",
                 amount(row["ours"]),
@@ -124,27 +124,12 @@ def profile(section: Mapping[str, Any]) -> str:
 
 def compiled(section: Mapping[str, Any]) -> str:
     """
-    What torch.compile gains.
+    What compiling gains, and how long it takes.
 
     :param section: of the results
     """
-    rows = []
-    for row in section["rows"]:
-        if "missing" in row:
-            rows.append([row["name"], row["missing"], "", "", ""])
-            continue
-        wall = row["ratio"]["wall"]
-        rows.append(
-            [
-                row["name"],
-                f"{1 / wall['median']:.2f} [{1 / wall['high']:.2f}, {1 / wall['low']:.2f}]",
-                seconds(row["theirs"]["wall"]),
-                seconds(row["ours"]["wall"]),
-                seconds(row["compile_seconds"]),
-            ]
-        )
-    header = ["circuit", "gain [quartiles]", "as it is", "compiled", "compiling took"]
-    return f"{markdown(header, rows)}\n\n{made_with(section)}"
+    took = [seconds(row["compile_seconds"]) for row in section["rows"] if "compile_seconds" in row]
+    return table(section) + (f"\n\nCompiling took {' and '.join(took)}." if took else "")
 
 
 SECTIONS = {"table": table, "growth": growth, "profile": profile, "compiled": compiled}

@@ -37,7 +37,7 @@ class Activation:
         value = self.function(potential)
         if (self.function, self.derivative) == (th.relu, _relu_derivative):
             return value, value.sign()
-        if value.data_ptr() == potential.data_ptr():
+        if th.compiler.is_compiling() or value.data_ptr() == potential.data_ptr():
             value = value.clone()
         return value, self.derivative(potential)
 

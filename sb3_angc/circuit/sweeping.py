@@ -216,7 +216,7 @@ class Sweeping:
         if has_moved:
             errors_along = total([th.linalg.vecdot(e, p) for e, p in zip(state.errors, moves, strict=False)])
         gain = self._gain(squared_moves, errors_along, potential_changes, output_change)
-        if not math.isfinite(gain.sum()):
+        if th.compiler.is_compiling() or not math.isfinite(gain.sum()):
             lost = ~th.isfinite(gain[:, 0])  # overflow: these samples stay where they are
             for values in (gain, *moves, *potential_changes, *activity_changes, change, output_change):
                 values[lost] = 0
