@@ -1,6 +1,7 @@
 """The arithmetic of the speed measurements, and a short run of the whole command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
 from benchmarks import pages
 from benchmarks.__main__ import main
-from benchmarks.speed import agents, breakdown, figure, growth, page, products, timing
+from benchmarks.speed import agents, breakdown, command, compiled, figure, growth, page, products, timing
 from benchmarks.speed.command import FOLDER, PAGE, SECTIONS
 from benchmarks.speed.plan import FULL, QUICK
 from benchmarks.speed.products import Product
@@ -172,6 +173,14 @@ def test_grid_covers_every_size_once() -> None:
         assert all(cell[name] == growth.BASE[name] for cell in figure.along(cells, axis) for name in others)
 
 
+def test_a_machine_that_cannot_compile_is_told() -> None:
+    [row] = compiled.measure(replace(QUICK, compiler="no_such_compiler"), print)
+    assert "compiled / as it is" in row["name"]
+    assert "torch.compile does not work here" in row["missing"]
+    assert "no_such_compiler" in row["missing"]
+    assert row["missing"] in page.table({"rows": [row], **command.conditions(), "load": 0.0})
+
+
 def test_quick_run_writes_complete_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["speed", "--quick", "--output", str(tmp_path)]) == 0
     results: dict[str, Any] = json.loads((tmp_path / "speed.json").read_text())
@@ -195,9 +204,9 @@ def test_quick_run_writes_complete_files(tmp_path: Path, capsys: pytest.CaptureF
     for shares in results["profile"]["profiles"].values():
         assert sum(shares.values()) == pytest.approx(1)
         assert all(share > 0 for share in shares.values())
-    compiled = [row for row in results["compiled"]["rows"] if "compile_seconds" in row]
-    assert ["settled" in row["name"] for row in compiled] == [True, False]
-    assert all(row["compile_seconds"] > 0 for row in compiled)
+    took = [row for row in results["compiled"]["rows"] if "compile_seconds" in row]
+    assert ["settled" in row["name"] for row in took] == [True, False]
+    assert all(row["compile_seconds"] > 0 for row in took)
     assert len(results["compiled"]["rows"]) == 2 + 5  # and the updates of the table
     written = capsys.readouterr().out
     assert (tmp_path / "tables.md").read_text().strip() == written.strip()
