@@ -33,7 +33,7 @@ hyperparams: dict[str, dict[str, Any]] = {
         "batch_size": 64,
         "gamma": 0.99,
         "train_freq": 4,
-        "gradient_steps": 2,
+        "gradient_steps": 1,
         "target_update_interval": 1_000,
         "exploration_fraction": 0.1,
         "exploration_final_eps": 0.05,
