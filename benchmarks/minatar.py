@@ -34,6 +34,7 @@ hyperparams: dict[str, dict[str, Any]] = {
         "gamma": 0.99,
         "train_freq": 4,
         "gradient_steps": 1,
+        "tau": 1.0,
         "target_update_interval": 1_000,
         "exploration_fraction": 0.1,
         "exploration_final_eps": 0.05,

@@ -1,6 +1,8 @@
 """The Zoo's manager of a training run, with what a plugin needs."""
 
 import argparse
+import copy
+import importlib
 import os
 import tempfile
 from typing import Any
@@ -53,6 +55,9 @@ class Manager(ExperimentManager):
         :raises ValueError: if the settings file cannot be read, or has none for the environment
         """
         env_name, config = self.env_name.gym_id, self.config
+        is_file = config.endswith((".yml", ".yaml", ".py"))
+        package: Any = None if is_file else importlib.import_module(config)
+        before = copy.deepcopy(getattr(package, "hyperparams", None))
         try:
             settings: tuple[dict[str, Any], dict[str, Any]] = super().read_hyperparameters()
         except (AttributeError, KeyError, SyntaxError, TypeError, yaml.YAMLError) as error:
@@ -65,6 +70,9 @@ class Manager(ExperimentManager):
             raise ValueError(
                 f"{config} has no section for {env_name}: add one, or one called 'default'"
             ) from error
+        finally:
+            if before is not None:  # the Zoo writes a run's own settings into the package's
+                package.hyperparams = before
         return settings
 
     def _preprocess_hyperparams(self, hyperparams: dict[str, Any]) -> Any:
