@@ -145,6 +145,7 @@ def test_angc_accepts_every_sample() -> None:
         assert (arguments["tau"] == 1) == (arguments["target_update_interval"] >= 10)
         assert 1 <= model.gradient_steps <= model.train_freq.frequency  # type: ignore[union-attr]
         assert model.policy.net_arch == NET_ARCHS[trial.params["net_arch"]]
+        assert model.policy.controller.settings.output_precision == trial.params["output_precision"]
         for name, values in seen.items():
             values.add(trial.params.get(name))
     assert {name: len(values) for name, values in seen.items()} == {

@@ -44,7 +44,7 @@ class CircuitSettings:
     :param output_precision: ``pi``, above 0: errors of the clamped output are multiplied by it. 1 is
         the papers'. The smaller it is, the less the states move and the more evenly all samples count:
         at equilibrium a single output's error is ``pi / (1 + pi |g|^2)`` of its discrepancy, with
-        ``g`` the gradient of that output with respect to the states. Usual range: 0.01 to 1.
+        ``g`` the gradient of that output with respect to the states. Usual range: 0.001 to 1.
     :param max_discrepancy: An output is clamped at most this far from its prediction before settling,
         so that one far target does not outweigh all others: errors saturate as those of the Huber loss
         do (error clipping, Mnih et al. 2015, https://doi.org/10.1038/nature14236). Above 0, or

@@ -41,6 +41,7 @@ def sample_angc_params(
         "inference_steps": trial.suggest_int("inference_steps", 1, 20, log=True),
         "step_rule": trial.suggest_categorical("step_rule", ["fixed", "spectral", "line_search"]),
         "step_size": trial.suggest_float("step_size", 0.1, 1.0),
+        "output_precision": trial.suggest_float("output_precision", 1e-3, 1.0, log=True),
         "feedback": feedback,
     }
     if feedback == "learned":
@@ -64,7 +65,8 @@ def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     :return: arguments for ``ANGC``
     """
     params = dict(sampled_params)
-    circuit_settings = ("inference_steps", "step_rule", "step_size", "feedback", "alignment_decay")
+    circuit_settings = ("inference_steps", "step_rule", "step_size")
+    circuit_settings += ("output_precision", "feedback", "alignment_decay")
     circuit_kwargs = {name: params.pop(name) for name in circuit_settings if name in params}
     # A sweep has one step rule, the line search; the others move one layer after the other.
     circuit_kwargs["order"] = "sweep" if circuit_kwargs["step_rule"] == "line_search" else "inward"
