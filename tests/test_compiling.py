@@ -127,13 +127,14 @@ def test_errors_of_the_function_itself_come_out() -> None:
         Compiled(negative, "eager")(th.ones(1))
 
 
-def test_a_circuit_that_diverges_changes_nothing() -> None:
-    script = lambda count: (0.0, 3e38 if count > 60 else 0.0, False, False)  # noqa: E731
-    model = compiled(ANGC("MlpPolicy", ScriptedEnv(script), **{**TINY, "n_steps": 1}))
-    model.learn(56)
-    before = {name: value.clone() for name, value in model.policy.state_dict().items()}
+@pytest.mark.parametrize(("value", "reward"), [(0.0, 3e38), (3e19, 0.0)])
+def test_a_circuit_that_diverges_changes_nothing(value: float, reward: float) -> None:
+    def script(count: int) -> tuple[float, float, bool, bool]:
+        return (value, reward, False, False) if count > 60 else (0.0, 0.0, False, False)
+
+    arguments = {**TINY, "n_steps": 1, "policy_kwargs": {"normalize_features": False}}
+    model = compiled(ANGC("MlpPolicy", ScriptedEnv(script), **arguments))
     with pytest.raises(ValueError, match="diverged: its local updates are not finite"):
-        model.learn(200, reset_num_timesteps=False)
-    after = model.policy.state_dict()
-    assert all(value.isfinite().all() for value in after.values())
-    assert before.keys() == after.keys()
+        model.learn(200)
+    # The scale of the epistemic reward among them
+    assert all(tensor.isfinite().all() for tensor in model.policy.state_dict().values())
