@@ -1,5 +1,6 @@
 """The settings of the studies that compare methods: what is compared with what."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ STUDIES = Path(__file__).parent.parent / "benchmarks" / "studies"
 def settings_of(study: str, environment: str, folder: Path) -> dict[str, dict[str, Any]]:
     """Settings by label, as RL Zoo reads them."""
     register()
+    cells = [cell for cell in read_study(STUDIES / study).cells if cell.environment == environment]
+    for package in cells[0].gym_packages:
+        importlib.import_module(package)
     return {
         cell.label: make_manager(cell, str(folder)).read_hyperparameters()[0]
-        for cell in read_study(STUDIES / study).cells
-        if cell.environment == environment and cell.seed == 0
+        for cell in cells
+        if cell.seed == 0
     }
 
 

@@ -1,6 +1,7 @@
 """Compiled updates: the same results, and a way back where compiling does not work."""
 
 import shutil
+import sysconfig
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sb3_angc.compiling import Compiled
 from tests.agents import TINY
 from tests.envs import ScriptedEnv
 
-HAS_COMPILER = shutil.which("g++") is not None or shutil.which("clang++") is not None
+HAS_COMPILER = shutil.which("g++") is not None and (Path(sysconfig.get_path("include")) / "Python.h").exists()
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def test_of_images_too() -> None:
     assert_alike(plain, other, tolerance=1e-4)
 
 
-@pytest.mark.skipif(not HAS_COMPILER, reason="needs a C++ compiler")
+@pytest.mark.skipif(not HAS_COMPILER, reason="needs g++ and the headers of Python")
 def test_with_a_compiler(tmp_path: Path) -> None:
     plain = ANGC("CartPole-v1", **TINY).learn(150)
     with warnings.catch_warnings():
@@ -127,7 +128,7 @@ def test_errors_of_the_function_itself_come_out() -> None:
         Compiled(negative, "eager")(th.ones(1))
 
 
-@pytest.mark.parametrize(("value", "reward"), [(0.0, 3e38), (3e19, 0.0)])
+@pytest.mark.parametrize(("value", "reward"), [(0.0, 3e38), (3e20, 0.0)])
 def test_a_circuit_that_diverges_changes_nothing(value: float, reward: float) -> None:
     def script(count: int) -> tuple[float, float, bool, bool]:
         return (value, reward, False, False) if count > 60 else (0.0, 0.0, False, False)

@@ -56,8 +56,9 @@ class Manager(ExperimentManager):
         """
         env_name, config = self.env_name.gym_id, self.config
         is_file = config.endswith((".yml", ".yaml", ".py"))
-        package: Any = None if is_file else importlib.import_module(config)
-        before = copy.deepcopy(getattr(package, "hyperparams", None))
+        # The Zoo writes a run's own settings into the package's.
+        shared = {} if is_file else vars(importlib.import_module(config)).get("hyperparams", {})
+        before = copy.deepcopy(shared)
         try:
             settings: tuple[dict[str, Any], dict[str, Any]] = super().read_hyperparameters()
         except (AttributeError, KeyError, SyntaxError, TypeError, yaml.YAMLError) as error:
@@ -71,8 +72,9 @@ class Manager(ExperimentManager):
                 f"{config} has no section for {env_name}: add one, or one called 'default'"
             ) from error
         finally:
-            if before is not None:  # the Zoo writes a run's own settings into the package's
-                package.hyperparams = before
+            if isinstance(shared, dict):
+                shared.clear()
+                shared.update(before)
         return settings
 
     def _preprocess_hyperparams(self, hyperparams: dict[str, Any]) -> Any:

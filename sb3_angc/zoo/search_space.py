@@ -5,6 +5,14 @@ from typing import Any
 import optuna
 from rl_zoo3.exp_manager import ExperimentManager
 
+CIRCUIT_SETTINGS = (
+    "inference_steps",
+    "step_rule",
+    "step_size",
+    "output_precision",
+    "feedback",
+    "alignment_decay",
+)
 NET_ARCHS = {"small": [64, 64], "medium": [256, 256], "big": [400, 300]}
 
 
@@ -65,9 +73,7 @@ def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     :return: arguments for ``ANGC``
     """
     params = dict(sampled_params)
-    circuit_settings = ("inference_steps", "step_rule", "step_size")
-    circuit_settings += ("output_precision", "feedback", "alignment_decay")
-    circuit_kwargs = {name: params.pop(name) for name in circuit_settings if name in params}
+    circuit_kwargs = {name: params.pop(name) for name in CIRCUIT_SETTINGS if name in params}
     # A sweep has one step rule, the line search; the others move one layer after the other.
     circuit_kwargs["order"] = "sweep" if circuit_kwargs["step_rule"] == "line_search" else "inward"
     train_freq = 2 ** params.pop("train_freq_pow")
