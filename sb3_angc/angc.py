@@ -140,7 +140,7 @@ class ANGC(ResumableAlgorithm):
     :param clamp_all_actions: Whether the values of the actions not taken are clamped at their present
         estimates while the controller settles, as in the paper, instead of being left free
     :param compile_updates: Whether ``torch.compile`` makes one piece of all that the circuits compute of
-        an update: faster after some 15 seconds for compiling, see ``docs/performance.md``. Needs a C++
+        an update: faster after some 15 to 30 seconds for compiling, see ``docs/performance.md``. Needs a C++
         compiler; where it does not work, a warning says why.
     :raises ValueError: If an argument is not allowed
     """
