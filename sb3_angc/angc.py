@@ -12,7 +12,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import maybe_make_env
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import (
@@ -29,15 +29,17 @@ from sb3_angc.compiling import Compiled
 from sb3_angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy, policy_for
 from sb3_angc.safe_files import load_safe, save_safe
 from sb3_angc.saving import ResumableAlgorithm
-from sb3_angc.workers import watched_workers
+from sb3_angc.workers import environments_of, watched_workers
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 
 DEFAULT_N_STEPS = 5
 # To 0 at the end of training: the last policy, not a lucky one on the way, is what remains.
 DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
-# Batches are sampled together up to so many numbers in all observations.
+# Batches are sampled together up to so many numbers in all observations, from buffers that draw every
+# transition on its own: a batch cut out of a large sample is then a sample itself.
 FEATURES_AT_ONCE = 2**20
+DRAW_ONE_BY_ONE = (ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, FollowingNStepReplayBuffer)
 
 
 class Batch(NamedTuple):
@@ -243,6 +245,8 @@ class ANGC(ResumableAlgorithm):
         self.compile_updates = compile_updates
 
         if _init_setup_model:
+            if env is None:
+                raise ValueError("env=None is not allowed: the circuits need its observations and actions")
             check_batch_fits(batch_size, buffer_size)
             self._setup_model()
 
@@ -252,18 +256,22 @@ class ANGC(ResumableAlgorithm):
         """
         Make the environment; where it stands in the policy's place, choose the policy class.
 
-        :raises ValueError: If no environment has the given id
+        :raises ValueError: If the policy is of another algorithm, or no environment has the given id
         """
+        if isinstance(policy, type) and not issubclass(policy, ANGCPolicy):
+            raise ValueError(
+                f"policy={policy.__name__} is not allowed: it must be {', '.join(self.policy_aliases)}, "
+                "a subclass of sb3_angc.policies.ANGCPolicy or, alone, an environment"
+            )
         is_policy = isinstance(policy, type) or policy in self.policy_aliases
         if env is None and not is_policy:
             policy, env = "", policy
         try:
             env = maybe_make_env(env, verbose) if env is not None else None
         except gym.error.UnregisteredEnv as error:
-            close = difflib.get_close_matches(str(env), gym.registry, n=1, cutoff=0)
-            raise ValueError(
-                f"env={env!r} is not a registered environment: did you mean {close[0]!r}?"
-            ) from error
+            close = difflib.get_close_matches(str(env), self.policy_aliases, n=1)
+            meant = f" Or is the policy {close[0]!r} meant?" if close else ""
+            raise ValueError(f"env={env!r} is not a registered environment: {error}{meant}") from error
         if policy == "" and env is not None:
             policy = policy_for(env.observation_space)
         return policy, env  # type: ignore[return-value]
@@ -374,10 +382,12 @@ class ANGC(ResumableAlgorithm):
 
     def _batches(self, n_batches: int, batch_size: int) -> Iterator[Batch]:
         """
-        Replayed batches. Those of many updates are sampled and prepared at once, as far as memory
-        allows: on small networks that alone is a third of an update's time.
+        Replayed batches. Those of many updates are sampled and prepared at once, as far as memory and
+        the kind of buffer allow: on small networks that alone is a third of an update's time.
         """
-        at_once = max(FEATURES_AT_ONCE // (batch_size * self.policy.features_extractor.features_dim), 1)
+        at_once = 1
+        if type(self.replay_buffer) in DRAW_ONE_BY_ONE:
+            at_once = max(FEATURES_AT_ONCE // (batch_size * self.policy.features_extractor.features_dim), 1)
         for first in range(0, n_batches, at_once):
             n_samples = min(at_once, n_batches - first) * batch_size
             batches = self._sample(n_samples, update_statistics=True)
@@ -385,6 +395,9 @@ class ANGC(ResumableAlgorithm):
 
     def _sample(self, batch_size: int, update_statistics: bool) -> Batch:
         assert self.replay_buffer is not None, "The replay buffer is not defined"
+        if type(self.replay_buffer) is FollowingNStepReplayBuffer:
+            # Which may be older than these settings: a loaded one, or they were set meanwhile.
+            self.replay_buffer.n_steps, self.replay_buffer.gamma = self.n_steps, self.gamma
         samples = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
         features = self.policy.features(samples.observations, update_statistics)
         next_features = self.policy.features(samples.next_observations)
@@ -498,10 +511,15 @@ class ANGC(ResumableAlgorithm):
         :return: the model's action and the next state
             (used in recurrent policies)
         """
-        if deterministic:
+        if deterministic or isinstance(observation, tuple):  # SB3 says what is wrong with a tuple
             return self.policy.predict(observation, state, episode_start, deterministic)
-        if isinstance(observation, dict) and not observation:
-            raise ValueError("observation={} is not allowed: it must have the parts of the observation space")
+        if isinstance(observation, dict):
+            if not observation:
+                raise ValueError(
+                    "observation={} is not allowed: it must have the parts of the observation space"
+                )
+        else:
+            observation = np.asarray(observation)
         is_batch = self.policy.is_vectorized_observation(observation)
         part = next(iter(observation.values())) if isinstance(observation, dict) else observation
         draws = np.random.rand(len(part) if is_batch else 1)  # noqa: NPY002 -- seeded as in DQN
@@ -510,7 +528,7 @@ class ANGC(ResumableAlgorithm):
         if not explores.all():
             greedy, state = self.policy.predict(observation, state, episode_start, deterministic)
             actions = np.where(explores, actions, greedy)
-        return actions if is_batch else actions[0], state
+        return actions if is_batch else actions.squeeze(axis=0), state
 
     def learn(
         self: SelfANGC,
@@ -521,7 +539,7 @@ class ANGC(ResumableAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfANGC:
-        with watched_workers(self.env):
+        with watched_workers(self.env, *environments_of(callback)):
             return super().learn(
                 total_timesteps=total_timesteps,
                 callback=callback,

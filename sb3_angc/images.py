@@ -44,10 +44,12 @@ class ImageExtractor(BaseFeaturesExtractor):
     others, the smallest of the three dimensions is taken to be the channels, as SB3 does.
 
     :param observation_space: A Box of three dimensions
+    :param normalized_image: As in SB3's extractors, where it lets images pass that are not of uint8;
+        here these always do
     :raises ValueError: If the space is of another kind
     """
 
-    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+    def __init__(self, observation_space: spaces.Space[Any], normalized_image: bool = False) -> None:
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 3:
             raise ValueError(
                 f"observation_space={observation_space} is not allowed with CnnPolicy: it must be a Box of "
@@ -72,10 +74,11 @@ class PartsExtractor(BaseFeaturesExtractor):
     others, both in the space's order.
 
     :param observation_space: A Dict
+    :param normalized_image: As in :class:`ImageExtractor`
     :raises ValueError: If the space is of another kind
     """
 
-    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+    def __init__(self, observation_space: spaces.Space[Any], normalized_image: bool = False) -> None:
         if not isinstance(observation_space, spaces.Dict):
             raise ValueError(
                 f"observation_space={observation_space} is not allowed with MultiInputPolicy: it must be a "

@@ -138,7 +138,13 @@ class ANGCPolicy(BasePolicy):
         :param lr_schedule: Learning rate schedule
             lr_schedule(1) is the initial learning rate
         """
-        self.features_extractor = self.make_features_extractor()
+        try:
+            self.features_extractor = self.make_features_extractor()
+        except TypeError as error:
+            raise ValueError(
+                f"features_extractor_kwargs={self.features_extractor_kwargs!r} is not allowed: {error}. "
+                "Layers are chosen by net_arch and cnn_arch"
+            ) from error
         if any(parameter.requires_grad for parameter in self.features_extractor.parameters()):
             raise ValueError(
                 f"features_extractor_class={self.features_extractor_class.__name__} has trainable "
@@ -181,11 +187,11 @@ class ANGCPolicy(BasePolicy):
                     f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'"
                 )
             sizes = self.net_arch[circuit]
-        is_list = isinstance(sizes, (list, tuple)) and len(sizes) > 0
+        is_list = isinstance(sizes, (list, tuple))
         if not is_list or not all(isinstance(size, int) and size >= 1 for size in sizes):
             raise ValueError(
                 f"net_arch={self.net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
-                "a list of at least one integer, each at least 1"
+                "a list of integers, each at least 1"
             )
         return list(sizes)
 
@@ -200,7 +206,7 @@ class ANGCPolicy(BasePolicy):
         kwargs = dict(self.optimizer_kwargs)
         if self.optimizer_class in (th.optim.Adam, th.optim.AdamW, th.optim.SGD):
             # One call for all parameters: a third of the time on small networks.
-            kwargs.setdefault("fused", True)
+            kwargs.setdefault("fused", not kwargs.get("foreach"))  # torch allows one of them
             # Updates are to be added: no copy with the sign turned.
             kwargs.setdefault("maximize", True)
         parameters = [
@@ -221,11 +227,12 @@ class ANGCPolicy(BasePolicy):
 
     def set_training_mode(self, mode: bool) -> None:
         """
-        Circuits compute the same in training and evaluation: only the flag is set.
+        Circuits compute the same in training and evaluation: the features extractor alone may differ.
 
         :param mode: if true, set to training mode, else set to evaluation mode
         """
         self.training = mode
+        self.features_extractor.train(mode)
 
     def q_values(self, obs: PyTorchObs) -> th.Tensor:
         """

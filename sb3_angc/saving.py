@@ -13,7 +13,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
 
 from sb3_angc.buffers import end_last_trajectory
 from sb3_angc.circuit.circuit import circuits_to_be_loaded
@@ -215,6 +215,14 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
             set_random_state(self._pending_random_state, self.action_space)
         self._pending_random_state = None
         return prepared
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        rollout = super().collect_rollouts(*args, **kwargs)
+        if not rollout.continue_training:
+            # A callback has stopped it, after the environment's step and before that was stored: as
+            # after an error, see `learn`.
+            self._last_obs = None
+        return rollout
 
     def learn(self: SelfResumable, *args: Any, **kwargs: Any) -> SelfResumable:
         try:

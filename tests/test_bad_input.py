@@ -10,9 +10,11 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import NatureCNN
+from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
 from sb3_angc import ANGC
+from sb3_angc.policies import ANGCPolicy
 from tests.agents import TINY
 from tests.envs import ScriptedEnv
 
@@ -23,7 +25,11 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"policy_kwargs": {"activation_fn": "swish"}}, "activation='swish' is unknown: choose one of"),
     ({"policy_kwargs": {"activation_fn": nn.GELU}}, "activation_fn=GELU has no local counterpart"),
-    ({"policy_kwargs": {"net_arch": []}}, "net_arch=[] is not allowed"),
+    ({"policy_kwargs": {"net_arch": 64}}, "net_arch=64 is not allowed"),
+    (
+        {"policy_kwargs": {"features_extractor_kwargs": {"features_dim": 64}}},
+        "features_extractor_kwargs={'features_dim': 64} is not allowed",
+    ),
     ({"policy_kwargs": {"net_arch": [64, -1]}}, "net_arch=[64, -1] is not allowed"),
     ({"policy_kwargs": {"net_arch": {"pi": [64]}}}, "must have the keys 'controller' and 'generator'"),
     ({"policy_kwargs": {"circuit_kwargs": {"inference_steps": 0}}}, "inference_steps=0 is not allowed"),
@@ -75,10 +81,34 @@ def test_actions_that_do_not_count_from_zero_are_refused(start: int) -> None:
 
 
 def test_unknown_environment_names_the_closest() -> None:
-    with pytest.raises(ValueError, match="env='CartPol-v1' is not a registered environment: did you mean"):
+    with pytest.raises(ValueError, match=r"env='CartPol-v1' is not a registered environment: .*`CartPole`"):
         ANGC("CartPol-v1")
-    with pytest.raises(ValueError, match="did you mean 'CartPole-v"):
+    with pytest.raises(ValueError, match=r"env='CartPol-v1' is not a registered environment: .*`CartPole`"):
         ANGC("MlpPolicy", "CartPol-v1")
+    with pytest.raises(ValueError, match=r"Namespace Nobodys not found\. Have you installed"):
+        ANGC("Nobodys/Breakout-v5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("MlpPolcy",),
+            "env='MlpPolcy' is not a registered environment: .* Or is the policy 'MlpPolicy' meant",
+        ),
+        (("MlpPolicy",), "env=None is not allowed"),
+        ((ANGCPolicy,), "env=None is not allowed"),
+        (
+            (ScriptedEnv,),
+            "policy=ScriptedEnv is not allowed: it must be MlpPolicy, CnnPolicy, MultiInputPolicy",
+        ),
+        ((DQNPolicy, "CartPole-v1"), "policy=DQNPolicy is not allowed: it must be MlpPolicy"),
+    ],
+    ids=str,
+)
+def test_policy_and_environment_mistaken(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ANGC(*arguments)
 
 
 def test_trainable_features_extractor_is_refused() -> None:

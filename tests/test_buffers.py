@@ -75,6 +75,20 @@ def test_steps_and_discount_given_anew_reach_the_replay(tmp_path: Path) -> None:
     assert loaded.replay_buffer.n_steps == 1
 
 
+def test_steps_and_discount_set_later_reach_the_replay(tmp_path: Path) -> None:
+    """Of a loaded buffer, which has its own, and while training goes on, as in DQN."""
+    env = ScriptedEnv(lambda k: (float(k % 7), 0.0, False, False))
+    model = ANGC(env, n_steps=4, **TINY).learn(100)
+    model.save(tmp_path / "angc")
+    model.save_replay_buffer(tmp_path / "buffer")
+    loaded = ANGC.load(tmp_path / "angc", env=env, device="cpu", n_steps=2, gamma=0.5)
+    loaded.load_replay_buffer(tmp_path / "buffer")
+    discounts = loaded._sample(500, update_statistics=False).discounts
+    assert set(discounts[:, 0].tolist()) == {0.25, 0.5}  # the newest transition is of one step
+    loaded.gamma = 0.0
+    assert (loaded._sample(500, update_statistics=False).discounts == 0).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "n_steps"),
     [

@@ -8,8 +8,14 @@ started".
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch as th
+from stable_baselines3 import DQN
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from torch import nn
 
 from sb3_angc import ANGC
 from tests.agents import TINY
@@ -217,6 +223,84 @@ def test_train_freq_and_gradient_steps() -> None:
     ):
         model = ANGC("MlpPolicy", counter(10), **{**TINY, **arguments}).learn(150)
         assert model._n_updates == updates
+
+
+@pytest.mark.parametrize("explores", [0.0, 1.0])
+def test_predict_takes_and_gives_what_dqn_does(explores: float) -> None:
+    arguments: dict[str, Any] = {"buffer_size": 100, "device": "cpu", "seed": 0}
+    observation = [0.1, 0.2, 0.3, 0.4]
+    for observations in (observation, [observation] * 3, np.array(observation), np.array([observation] * 3)):
+        actions = []
+        for algorithm in (DQN, ANGC):
+            model = algorithm("MlpPolicy", "CartPole-v1", **arguments)
+            model.exploration_rate = explores
+            if algorithm is DQN and isinstance(observations, list):
+                # Greedy only: when it explores, DQN takes no lists.
+                action, _ = model.predict(observations, deterministic=True)  # type: ignore[arg-type]
+            else:
+                action, _ = model.predict(observations)  # type: ignore[arg-type]
+            actions.append(action)
+        assert type(actions[0]) is type(actions[1])
+        assert (actions[0].shape, actions[0].dtype) == (actions[1].shape, actions[1].dtype)
+    for deterministic in (False, True):
+        with pytest.raises(ValueError, match="mixing Gym API with SB3 VecEnv API"):
+            model.predict((np.zeros(4), {}), deterministic=deterministic)  # type: ignore[arg-type]
+
+
+def test_features_extractor_is_in_the_mode_of_the_policy() -> None:
+    """Dropout and normalisation over batches, without trainable weights, work in training alone."""
+
+    class Noisy(FlattenExtractor):
+        def __init__(self, observation_space: Any) -> None:
+            super().__init__(observation_space)
+            self.layers = nn.Sequential(nn.BatchNorm1d(4, affine=False), nn.Dropout(0.5))
+
+        def forward(self, observations: th.Tensor) -> th.Tensor:
+            features: th.Tensor = self.layers(super().forward(observations))
+            return features
+
+    settings = {**TINY, "policy_kwargs": {"net_arch": [16], "features_extractor_class": Noisy}}
+    model = ANGC("MlpPolicy", "CartPole-v1", **settings).learn(80)
+    statistics = {name: value.clone() for name, value in model.policy.features_extractor.state_dict().items()}
+    assert (statistics["layers.0.running_mean"] != 0).all()  # trained in training mode
+    observations = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    actions = model.predict(observations, deterministic=True)[0]
+    alone = [model.predict(observation, deterministic=True)[0] for observation in observations]
+    assert actions.tolist() == [int(action) for action in alone]
+    for name, value in model.policy.features_extractor.state_dict().items():
+        assert th.equal(value, statistics[name])
+
+
+def test_network_without_hidden_layers() -> None:
+    """Values are linear in the observation, as DQN's are then: double the input, double the change."""
+    settings = {**TINY, "policy_kwargs": {"net_arch": [], "normalize_features": False}}
+    model = ANGC("MlpPolicy", "CartPole-v1", **settings).learn(100)
+    assert model.policy.controller.layer_sizes == [4, 2]
+    zero, one, two = model.policy.q_values(th.arange(3.0)[:, None] * th.ones(4))
+    th.testing.assert_close(two - one, one - zero)
+    assert (one != zero).all()
+
+
+@pytest.mark.parametrize("kwargs", [{"foreach": True}, {"fused": False}, {"eps": 1e-5}], ids=str)
+def test_optimizer_kwargs(kwargs: dict[str, Any]) -> None:
+    weights = []
+    for optimizer_kwargs in ({**kwargs}, {**kwargs, "foreach": False, "fused": False}):
+        policy_kwargs = {"net_arch": [16], "optimizer_kwargs": optimizer_kwargs}
+        model = ANGC("MlpPolicy", "CartPole-v1", **{**TINY, "policy_kwargs": policy_kwargs}).learn(100)
+        weights.append(model.policy.controller.bundles[0].weight)
+    th.testing.assert_close(*weights)
+
+
+def test_env_seed_repeats_the_episodes() -> None:
+    model = ANGC("MlpPolicy", "CartPole-v1", **TINY)
+    env = model.get_env()
+    assert env is not None
+    first = []
+    for seed in (5, 5, 6):
+        env.seed(seed)
+        first.append(np.asarray(env.reset()))
+    assert np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], first[2])
 
 
 def test_every_test_of_the_table_exists() -> None:

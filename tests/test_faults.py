@@ -6,6 +6,7 @@ import math
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,18 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium.wrappers import TimeLimit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from stable_baselines3 import DQN
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import (
+    BaseCallback,
+    CallbackList,
+    EvalCallback,
+    EveryNTimesteps,
+    StopTrainingOnMaxEpisodes,
+)
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from sb3_angc import ANGC
@@ -169,6 +177,16 @@ def test_callback_that_raises(hook: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert_sound(model)
 
 
+def test_callback_that_stops_training() -> None:
+    """It does so before the step is stored, on which the environment has gone on."""
+    model = ANGC("MlpPolicy", counter(7), **TINY)
+    for _ in range(3):
+        model.learn(100, StopTrainingOnMaxEpisodes(3), reset_num_timesteps=False)
+    model.learn(20, reset_num_timesteps=False)
+    assert_transitions_belong_together(model)
+    assert_sound(model)
+
+
 def test_interrupted_at_any_moment() -> None:
     """Ctrl-C, at 40 moments of training."""
     model = ANGC("MlpPolicy", counter(7), **{**TINY, "buffer_size": 100, "train_freq": 1})
@@ -188,6 +206,33 @@ def test_interrupted_at_any_moment() -> None:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, previous)
+
+
+class Slow(Counter):
+    """As environments in processes of their own are, where Ctrl-C finds one waiting for them."""
+
+    def step(self, action: Any) -> Any:
+        time.sleep(0.02)
+        return super().step(action)
+
+
+def test_interrupted_while_waiting_for_workers() -> None:
+    env = SubprocVecEnv([lambda: TimeLimit(Slow(), 7)] * 2, start_method="fork")
+    model = ANGC("MlpPolicy", env, **TINY)
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for delay in (0.1, 0.125, 0.15):
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            with pytest.raises(KeyboardInterrupt):
+                model.learn(1_000_000, reset_num_timesteps=False)
+            assert env.waiting
+            model.learn(6, reset_num_timesteps=False)
+            assert_transitions_belong_together(model)
+            assert_sound(model)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        env.close()
 
 
 SAVES: dict[str, Callable[[ANGC, str], Any]] = {
@@ -254,6 +299,33 @@ def test_worker_that_dies(way: str) -> None:
     model.learn(60, reset_num_timesteps=False)
 
 
+class KillsAnEvaluator(EvalCallback):
+    def _on_step(self) -> bool:
+        if self.num_timesteps == 60:
+            os.kill(self.eval_env.processes[1].pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        return super()._on_step()
+
+
+@pytest.mark.parametrize("place", ["alone", "list", "CallbackList", "EveryNTimesteps"])
+@pytest.mark.filterwarnings("ignore:Training and eval env", "ignore:Evaluation environment is not wrapped")
+def test_worker_of_an_evaluation_that_dies(place: str) -> None:
+    env = SubprocVecEnv([lambda: counter(7)] * 3, start_method="fork")
+    callback = KillsAnEvaluator(env, eval_freq=20 if place != "EveryNTimesteps" else 1, verbose=0)
+    callbacks: dict[str, Any] = {
+        "alone": callback,
+        "list": [callback],
+        "CallbackList": CallbackList([CallbackList([callback])]),
+        "EveryNTimesteps": EveryNTimesteps(20, callback),
+    }
+    model = ANGC("MlpPolicy", counter(7), **TINY)
+    with pytest.raises(RuntimeError, match="SubprocVecEnv cannot go on: worker 1 of 3 was killed by SIGKILL"):
+        model.learn(300, callbacks[place])
+    assert model.num_timesteps == 60
+    assert not any(process.is_alive() for process in env.processes)
+    model.learn(20, reset_num_timesteps=False)
+    assert_transitions_belong_together(model)
+
+
 # What a constructor may be given by mistake.
 VALUES = st.one_of(
     *(st.none(), st.booleans(), st.integers(-3, 5), st.floats(), st.text(max_size=3)),
@@ -273,7 +345,7 @@ ARGUMENTS = [
         "epistemic_fraction",
     ),
 ]
-SB3S_OWN = (AssertionError, TypeError)  # an unknown keyword of a policy or buffer is Python's TypeError
+SB3S_OWN = (AssertionError, TypeError)  # of an unknown keyword of a buffer
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 
@@ -315,6 +387,8 @@ ANY_ARRAY = arrays.arrays(
     kind=st.sampled_from(["box", "goal"]),
     observation=st.one_of(
         ANY_ARRAY,
+        ANY_ARRAY.map(np.ndarray.tolist),
+        st.tuples(ANY_ARRAY, st.just({})),
         st.dictionaries(st.sampled_from(["observation", "achieved_goal", "desired_goal", "x"]), ANY_ARRAY),
     ),
     deterministic=st.booleans(),

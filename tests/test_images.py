@@ -96,8 +96,10 @@ def test_pixels_are_those_that_dqn_sees(space: spaces.Box) -> None:
     assert expected.max() <= 1
 
 
-def test_images_that_are_not_of_integers_are_taken_as_they_are() -> None:
-    model = ANGC(BlobEnv(channels_first=False, dtype=bool), **TINY_IMAGES)
+@pytest.mark.parametrize("kwargs", [{}, {"features_extractor_kwargs": {"normalized_image": True}}], ids=str)
+def test_images_that_are_not_of_integers_are_taken_as_they_are(kwargs: dict[str, Any]) -> None:
+    settings = {**TINY_IMAGES, "policy_kwargs": {**TINY_IMAGES["policy_kwargs"], **kwargs}}
+    model = ANGC(BlobEnv(channels_first=False, dtype=bool), **settings)
     observation = th.zeros(2, 8, 8, 1, dtype=th.bool)
     observation[1, 3, 5] = True
     features = model.policy.features(observation)

@@ -138,6 +138,16 @@ def test_her_puts_goals_that_were_reached_later() -> None:
     assert batch.rewards.sum() > 50
 
 
+def test_each_of_many_updates_gets_a_sample_of_its_own() -> None:
+    """HER returns own goals first, then those put in: cut out of one large sample, batches had one kind."""
+    kwargs = {"n_sampled_goal": 4, "goal_selection_strategy": "future"}
+    her: dict[str, Any] = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": kwargs}
+    settings = {**TINY, "policy_kwargs": {"normalize_features": False}}
+    model = ANGC("MultiInputPolicy", TimeLimit(GoalCounter(), 7), **her, **settings).learn(100)
+    shares = [(batch.next_features[:, 1] == -1).float().mean() for batch in model._batches(5, 20)]
+    assert shares == pytest.approx([0.2] * 5)
+
+
 @pytest.mark.parametrize("kind", ["n steps", "HER", "optimized memory"])
 def test_nothing_crosses_the_gap_between_two_calls_of_learn(kind: str) -> None:
     """Endless episodes, cut only by the second call of ``learn``, which resets the environment."""
