@@ -67,9 +67,10 @@ def text(comparison: Comparison, baseline: str, complete: Sequence[str]) -> str:
         image("learning_curves"),
         "Environment steps to the first evaluation whose mean reaches the task's threshold:",
         tables.steps_to_threshold(comparison),
-        "## Wall time",
-        "Median seconds of a run, on one thread. Evaluation is the study's, not the algorithm's.",
-        tables.wall_time(comparison),
+        "## Time",
+        "Median seconds of a run, on one thread. Evaluation is the study's, not the algorithm's. Runs beside "
+        "other work on the machine wait for it: compare the processor's time.",
+        tables.time(comparison),
         "## How it was run",
         tables.provenance(comparison),
         tables.settings(comparison),

@@ -102,13 +102,13 @@ def steps_to_threshold(comparison: Comparison) -> str:
     return markdown(["task", "method", "median", "95 % interval", "reached"], rows, 2)
 
 
-def wall_time(comparison: Comparison) -> str:
+def time(comparison: Comparison) -> str:
     """
-    Median seconds of a run, one thread.
+    Median seconds of a run, one thread: of the clock by what was done, and of the processor.
 
     :param comparison: the results
     """
-    parts = ("collect", "train", "evaluate", "total")
+    parts = ("collect", "train", "evaluate", "total", "processor")
     rows = []
     for environment in comparison.environments:
         for label in comparison.labels:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch as th
 
-from sb3_angc.circuit import PRESETS, Activation, CircuitSettings, NGCCircuit
+from sb3_angc.circuit import PRESETS, Activation, CircuitSettings, Convolution, NGCCircuit
+from sb3_angc.circuit.layers import Layer
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -29,6 +31,20 @@ def test_default_has_no_weight_transport() -> None:
             bundle.weight.norm() * bundle.feedback.norm()
         )
         assert abs(correlation) < 0.6
+
+
+@pytest.mark.parametrize("mirror_patterns", [0, 20_000])
+def test_initial_weights_scale(mirror_patterns: int) -> None:
+    """The same draws, smaller; with the mirror phase ``E`` follows what ``W`` is."""
+    circuits = []
+    for scale in (1.0, 0.25):
+        th.manual_seed(0)
+        layers: list[Layer] = [(2, 6, 6), Convolution(8, 3), 64, 5]
+        circuits.append(NGCCircuit(layers, init_scale=scale, mirror_patterns=mirror_patterns))
+    for (name, large), small in zip(circuits[0].named_parameters(), circuits[1].parameters(), strict=True):
+        th.testing.assert_close(small, 0.25 * large, msg=name)
+    deviations = [bundle.weight.std().item() for bundle in circuits[1].bundles]
+    assert deviations == pytest.approx([0.25 * (2 / n) ** 0.5 for n in (18, 128, 64)], rel=0.15)
 
 
 def test_tied_feedback_has_no_error_weights() -> None:
@@ -52,6 +68,8 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"alignment_decay": "fast"}, "alignment_decay='fast' is not allowed"),
     ({"alignment_time": 0}, "alignment_time=0 is not allowed"),
     ({"weight_norm": 0}, "weight_norm=0 is not allowed"),
+    ({"init_scale": 0}, "init_scale=0 is not allowed: it must be a finite number above 0"),
+    ({"init_scale": math.inf}, "init_scale=inf is not allowed"),
     ({"max_discrepancy": 0.0}, "max_discrepancy=0.0 is not allowed: it must be None or a number above 0"),
     (
         {"order": "outward"},

@@ -93,6 +93,10 @@ class NGCCircuit(nn.Module):
         self._list_synapses()
         # Sum of the learning rates of all steps so far, on which the alignment decay depends.
         self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
+        for bundle in self._plain_synapses.values():
+            for matrix in (bundle.weight, bundle.feedback):
+                if matrix is not None:
+                    matrix.mul_(self.settings.init_scale)
         self._constrain_weights()
         self._mirror(self._plain_synapses.values())
 

@@ -70,13 +70,15 @@ class CircuitSettings:
         equal changes and equal decay ``E`` turns towards ``W``'s transpose (Kolen & Pollack 1994;
         Akrout et al. 2019, https://arxiv.org/abs/1904.05391). Usual range: 0 to 5.
     :param alignment_time: Summed learning rate after which the decay has fallen to ``1/e``:
-        alignment is needed early, and the decay costs accuracy later. Above 0; may be infinite.
+        alignment is needed early, and the decay acts as a weight decay later. Above 0; may be infinite.
     :param modulation: ``M_W`` and ``M_E``, scaling each neuron's update by its share of the
         synaptic weight
     :param normalize_updates: Whether each update is divided by its Frobenius norm
     :param weight_norm: Frobenius norm that each weight matrix is set to after every update, or
         ``None``
     :param bias: Whether predictions have a bias
+    :param init_scale: Standard deviation of the initial weights relative to He et al.'s 2015
+        (https://arxiv.org/abs/1502.01852), above 0. 0.41 is that of torch's layers, ``1 / sqrt(6)``.
     """
 
     inference_steps: int | None = 1
@@ -102,6 +104,7 @@ class CircuitSettings:
     normalize_updates: bool = False
     weight_norm: float | None = None
     bias: bool = True
+    init_scale: float = 1.0
 
     def __post_init__(self) -> None:
         get_activation(self.activation, "activation")
@@ -114,6 +117,8 @@ class CircuitSettings:
         _check("mirror_patterns", patterns, _is_integer(patterns, 0), "an integer of at least 0")
         for name in ("step_size", "error_scale", "output_precision", "feedback_rate", "alignment_time"):
             _check(name, getattr(self, name), _is_above(getattr(self, name), 0), "a number above 0")
+        scale = self.init_scale
+        _check("init_scale", scale, _is_above(scale, 0) and scale < math.inf, "a finite number above 0")
         for name in ("leak", "alignment_decay"):
             _check(name, getattr(self, name), _is_at_least(getattr(self, name), 0), "a number of at least 0")
         for name in ("weight_norm", "max_discrepancy"):
