@@ -19,7 +19,7 @@ import pytest
 import torch as th
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_angc import ANGC
 from sb3_angc.circuit import NGCCircuit
@@ -99,6 +99,27 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
     # Circuits, target, feedback, normalisation, epistemic maximum and the optimizers' moments
     assert equal(parameters, uninterrupted.get_parameters())
     assert (exploration_rate, n_calls) == (uninterrupted.exploration_rate, TOTAL)
+
+
+def test_normalized_rewards_go_on_exactly(tmp_path: Path) -> None:
+    """With the three parts of `VecNormalize` that `docs/resuming.md` names."""
+
+    class SaveNormalized(SaveEverything):
+        def _on_rollout_start(self) -> None:
+            super()._on_rollout_start()
+            env = self.training_env
+            if self.num_timesteps == self.at and isinstance(env, VecNormalize):
+                (self.folder / "env.pkl").write_bytes(pickle.dumps((env, env.venv, env.returns)))
+
+    uninterrupted = ANGC("MlpPolicy", VecNormalize(make_env()), **SETTINGS)
+    uninterrupted.learn(TOTAL, SaveNormalized(tmp_path, at=200))
+    env, venv, returns = pickle.loads((tmp_path / "env.pkl").read_bytes())
+    env.set_venv(venv)
+    env.returns = returns
+    model = ANGC.load(tmp_path / "model", env=env, force_reset=False, device="cpu")
+    model.load_replay_buffer(tmp_path / "buffer", truncate_last_traj=False)
+    model.learn(TOTAL - model.num_timesteps, reset_num_timesteps=False)
+    assert equal(model.get_parameters(), uninterrupted.get_parameters())
 
 
 def test_resuming_needs_the_random_states(tmp_path: Path) -> None:
