@@ -475,6 +475,7 @@ class ANGC(ResumableAlgorithm):
         :param with_gradient: Whether to compare the updates with the true gradient (by autograd)
         :return: Figures of ``"controller"`` and ``"generator"``
         """
+        self.policy.set_training_mode(False)
         random_state = np.random.get_state()  # noqa: NPY002 -- what SB3's buffers draw from
         batch = self._sample(self.batch_size, update_statistics=False)
         np.random.set_state(random_state)  # noqa: NPY002
@@ -511,13 +512,17 @@ class ANGC(ResumableAlgorithm):
         :return: the model's action and the next state
             (used in recurrent policies)
         """
-        if deterministic or isinstance(observation, tuple):  # SB3 says what is wrong with a tuple
+        # What `reset()` of Gymnasium returns: SB3 says what is wrong with it.
+        given: Any = observation
+        is_pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict)
+        if deterministic or is_pair:
             return self.policy.predict(observation, state, episode_start, deterministic)
         if isinstance(observation, dict):
             if not observation:
                 raise ValueError(
                     "observation={} is not allowed: it must have the parts of the observation space"
                 )
+            observation = {key: np.asarray(part) for key, part in observation.items()}
         else:
             observation = np.asarray(observation)
         is_batch = self.policy.is_vectorized_observation(observation)

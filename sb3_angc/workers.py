@@ -59,6 +59,7 @@ def watched_workers(*envs: VecEnv | None) -> Iterator[None]:
             _catch_up(env)
         yield
     except (EOFError, ConnectionError) as error:
+        watched = [env for env in watched if not env.closed]  # a callback may have closed some
         # The pipe breaks a moment before the process has gone.
         dead = wait([process.sentinel for env in watched for process in env.processes], timeout=10)
         names = []
@@ -74,6 +75,7 @@ def watched_workers(*envs: VecEnv | None) -> Iterator[None]:
             raise
         raise RuntimeError(f"SubprocVecEnv cannot go on: {', '.join(names)}") from error
     finally:
+        stop.send_bytes(b"stop")  # closing is not enough: processes forked meanwhile hold a copy
         stop.close()
         watch.join()
         stopped.close()
@@ -81,12 +83,17 @@ def watched_workers(*envs: VecEnv | None) -> Iterator[None]:
 
 def _catch_up(workers: SubprocVecEnv) -> None:
     """Read what the workers have still to say, so that the next answer is the next question's."""
-    for remote in workers.remotes:
+    # Kept with the environment: Ctrl-C may come before these are answered.
+    open_questions: list[int] = workers.__dict__.setdefault("_open_questions", [0] * len(workers.remotes))
+    for index, remote in enumerate(workers.remotes):
         remote.send(("get_spaces", None))
-    for remote in workers.remotes:
-        # Of all answers this one alone begins with a space.
-        while not (isinstance(answer := remote.recv(), tuple) and isinstance(answer[0], spaces.Space)):
-            pass
+        open_questions[index] += 1
+    for index, remote in enumerate(workers.remotes):
+        while open_questions[index] > 0:
+            answer = remote.recv()
+            # Of all answers this one alone begins with a space.
+            if isinstance(answer, tuple) and answer and isinstance(answer[0], spaces.Space):
+                open_questions[index] -= 1
     workers.waiting = False
 
 

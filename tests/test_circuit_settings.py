@@ -69,6 +69,10 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"alignment_time": 0}, "alignment_time=0 is not allowed"),
     ({"weight_norm": 0}, "weight_norm=0 is not allowed"),
     ({"init_scale": 0}, "init_scale=0 is not allowed: it must be a finite number above 0"),
+    (
+        {"init_scale": 0.5, "weight_norm": 2.0},
+        "init_scale=0.5 is not allowed: it must be 1 where a norm is set",
+    ),
     ({"init_scale": math.inf}, "init_scale=inf is not allowed"),
     ({"max_discrepancy": 0.0}, "max_discrepancy=0.0 is not allowed: it must be None or a number above 0"),
     (

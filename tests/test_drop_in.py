@@ -19,7 +19,7 @@ from torch import nn
 
 from sb3_angc import ANGC
 from tests.agents import TINY
-from tests.envs import counter
+from tests.envs import Parts, counter
 
 EXAMPLES = {
     "DQN page": """
@@ -245,6 +245,9 @@ def test_predict_takes_and_gives_what_dqn_does(explores: float) -> None:
     for deterministic in (False, True):
         with pytest.raises(ValueError, match="mixing Gym API with SB3 VecEnv API"):
             model.predict((np.zeros(4), {}), deterministic=deterministic)  # type: ignore[arg-type]
+    model = ANGC("MultiInputPolicy", Parts(), **arguments)
+    model.exploration_rate = explores
+    assert int(model.predict({"a": [0.1], "b": [0.2]})[0]) in (0, 1)  # type: ignore[dict-item]
 
 
 def test_features_extractor_is_in_the_mode_of_the_policy() -> None:
@@ -267,6 +270,10 @@ def test_features_extractor_is_in_the_mode_of_the_policy() -> None:
     actions = model.predict(observations, deterministic=True)[0]
     alone = [model.predict(observation, deterministic=True)[0] for observation in observations]
     assert actions.tolist() == [int(action) for action in alone]
+    random_state = th.get_rng_state()
+    model.policy.set_training_mode(True)  # as training leaves it
+    model.diagnose()
+    assert th.equal(th.get_rng_state(), random_state)
     for name, value in model.policy.features_extractor.state_dict().items():
         assert th.equal(value, statistics[name])
 
@@ -281,14 +288,18 @@ def test_network_without_hidden_layers() -> None:
     assert (one != zero).all()
 
 
-@pytest.mark.parametrize("kwargs", [{"foreach": True}, {"fused": False}, {"eps": 1e-5}], ids=str)
+@pytest.mark.parametrize("kwargs", [{"foreach": True}, {"fused": False}, {"eps": 1.0}], ids=str)
 def test_optimizer_kwargs(kwargs: dict[str, Any]) -> None:
-    weights = []
-    for optimizer_kwargs in ({**kwargs}, {**kwargs, "foreach": False, "fused": False}):
-        policy_kwargs = {"net_arch": [16], "optimizer_kwargs": optimizer_kwargs}
-        model = ANGC("MlpPolicy", "CartPole-v1", **{**TINY, "policy_kwargs": policy_kwargs}).learn(100)
-        weights.append(model.policy.controller.bundles[0].weight)
-    th.testing.assert_close(*weights)
+    policy_kwargs = {"net_arch": [16], "optimizer_kwargs": kwargs}
+    model = ANGC("MlpPolicy", "CartPole-v1", **{**TINY, "policy_kwargs": policy_kwargs}).learn(100)
+    defaults = model.policy.optimizer.defaults
+    assert {name: defaults[name] for name in kwargs} == kwargs
+    reference = ANGC("MlpPolicy", "CartPole-v1", **{**TINY, "policy_kwargs": {"net_arch": [16]}}).learn(100)
+    weights = [each.policy.controller.bundles[0].weight for each in (model, reference)]
+    if "eps" in kwargs:
+        assert not th.allclose(weights[0], weights[1], rtol=1e-3)
+    else:  # ways to compute the same
+        th.testing.assert_close(weights[0], weights[1])
 
 
 def test_env_seed_repeats_the_episodes() -> None:

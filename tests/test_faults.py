@@ -3,6 +3,7 @@
 import errno
 import io
 import math
+import multiprocessing
 import os
 import resource
 import signal
@@ -16,7 +17,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from gymnasium.wrappers import TimeLimit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -208,31 +208,86 @@ def test_interrupted_at_any_moment() -> None:
         signal.signal(signal.SIGVTALRM, previous)
 
 
-class Slow(Counter):
-    """As environments in processes of their own are, where Ctrl-C finds one waiting for them."""
+def interrupts_after(n_answers: int) -> Callable[[SubprocVecEnv], Any]:
+    """``step_wait`` of a ``SubprocVecEnv`` into which Ctrl-C comes after so many answers."""
 
-    def step(self, action: Any) -> Any:
-        time.sleep(0.02)
-        return super().step(action)
+    def step_wait(env: SubprocVecEnv) -> Any:
+        for remote in env.remotes[:n_answers]:
+            remote.recv()
+        raise KeyboardInterrupt
+
+    return step_wait
 
 
-def test_interrupted_while_waiting_for_workers() -> None:
-    env = SubprocVecEnv([lambda: TimeLimit(Slow(), 7)] * 2, start_method="fork")
+@pytest.mark.parametrize("n_answers", [0, 1, 2])
+def test_interrupted_while_waiting_for_workers(n_answers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = SubprocVecEnv([lambda: counter(7)] * 2, start_method="fork")
     model = ANGC("MlpPolicy", env, **TINY)
-    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
-        for delay in (0.1, 0.125, 0.15):
-            signal.setitimer(signal.ITIMER_REAL, delay)
-            with pytest.raises(KeyboardInterrupt):
-                model.learn(1_000_000, reset_num_timesteps=False)
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                patch.setattr(SubprocVecEnv, "step_wait", interrupts_after(n_answers))
+                with pytest.raises(KeyboardInterrupt):
+                    model.learn(100, reset_num_timesteps=False)
             assert env.waiting
-            model.learn(6, reset_num_timesteps=False)
+            model.learn(60, reset_num_timesteps=False)
             assert_transitions_belong_together(model)
             assert_sound(model)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        env.waiting = False
         env.close()
+
+
+class Unready(Counter):
+    """Its first step takes longer than somebody's patience."""
+
+    def step(self, action: Any) -> Any:
+        time.sleep(1.0)
+        return super().step(action)
+
+
+def test_interrupted_while_catching_up() -> None:
+    env = SubprocVecEnv([Counter, Unready], start_method="fork")
+    try:
+        env.step_async(np.zeros(2, int))
+        previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt), watched_workers(env):
+            pass
+        signal.signal(signal.SIGALRM, previous)
+        with watched_workers(env):
+            assert np.asarray(env.reset()).tolist() == [[0.0], [0.0]]
+    finally:
+        env.waiting = False
+        env.close()
+
+
+def test_process_forked_by_a_callback_does_not_keep_learn_waiting() -> None:
+    env = SubprocVecEnv([Counter], start_method="fork")
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    try:
+        with watched_workers(env):
+            child.start()
+        assert child.is_alive()
+    finally:
+        child.kill()
+        child.join()
+        env.close()
+
+
+def test_environment_closed_by_a_callback_is_not_blamed() -> None:
+    env, other = (SubprocVecEnv([Counter], start_method="fork") for _ in range(2))
+
+    def close_and_fail() -> None:
+        with watched_workers(env, other):
+            env.close()
+            raise ConnectionResetError("the logging service hung up")
+
+    try:
+        with pytest.raises(ConnectionResetError, match="the logging service hung up"):
+            close_and_fail()
+    finally:
+        other.close()
 
 
 SAVES: dict[str, Callable[[ANGC, str], Any]] = {

@@ -78,7 +78,8 @@ class CircuitSettings:
         ``None``
     :param bias: Whether predictions have a bias
     :param init_scale: Standard deviation of the initial weights relative to He et al.'s 2015
-        (https://arxiv.org/abs/1502.01852), above 0. 0.41 is that of torch's layers, ``1 / sqrt(6)``.
+        (https://arxiv.org/abs/1502.01852), above 0; 1 with ``weight_norm``. 0.41 is that of torch's
+        layers, ``1 / sqrt(6)``.
     """
 
     inference_steps: int | None = 1
@@ -119,6 +120,8 @@ class CircuitSettings:
             _check(name, getattr(self, name), _is_above(getattr(self, name), 0), "a number above 0")
         scale = self.init_scale
         _check("init_scale", scale, _is_above(scale, 0) and scale < math.inf, "a finite number above 0")
+        fits = scale == 1 or self.weight_norm is None
+        _check("init_scale", scale, fits, f"1 where a norm is set, weight_norm={self.weight_norm!r}")
         for name in ("leak", "alignment_decay"):
             _check(name, getattr(self, name), _is_at_least(getattr(self, name), 0), "a number of at least 0")
         for name in ("weight_norm", "max_discrepancy"):
