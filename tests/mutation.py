@@ -231,7 +231,7 @@ def is_caught(mutant: Mutant | None, names: list[str]) -> bool:
     :return: Whether a test fails with the mistake in place
     """
     with tempfile.TemporaryDirectory() as folder:
-        for part in ("sb3_angc", "tests"):
+        for part in ("sb3_angc", "tests", "docs"):
             shutil.copytree(ROOT / part, Path(folder) / part, ignore=shutil.ignore_patterns("__pycache__"))
         if mutant is not None:
             path = Path(folder) / "sb3_angc" / mutant.file
