@@ -186,8 +186,6 @@ MUTANTS = [
     Mutant("angc.py", "if deterministic or is_pair:", "if deterministic:"),
     Mutant("angc.py", "            observation = np.asarray(observation)", "            pass"),
     Mutant("workers.py", "            _catch_up(env)", "            pass"),
-    Mutant("workers.py", "            yield from environments_of(part)", "            pass"),
-    Mutant("workers.py", "            yield from environments_of(callback.callback)", "            pass"),
     Mutant("policies.py", "        self.features_extractor.train(mode)", "        pass"),
     Mutant("policies.py", 'not kwargs.get("foreach")', "True"),
     Mutant("circuit/circuit.py", "matrix.mul_(self.settings.init_scale)", "matrix.mul_(1.0)"),
