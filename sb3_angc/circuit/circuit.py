@@ -93,10 +93,8 @@ class NGCCircuit(nn.Module):
         self._list_synapses()
         # Sum of the learning rates of all steps so far, on which the alignment decay depends.
         self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
-        for bundle in self._plain_synapses.values():
-            for matrix in (bundle.weight, bundle.feedback):
-                if matrix is not None:
-                    matrix.mul_(self.settings.init_scale)
+        for matrix in self._matrices():
+            matrix.mul_(self.settings.init_scale)
         self._constrain_weights()
         self._mirror(self._plain_synapses.values())
 
@@ -282,12 +280,13 @@ class NGCCircuit(nn.Module):
     def _constrain_weights(self) -> None:
         """``W <- norm * W / |W|`` for every weight matrix, where a norm is set."""
         if self.settings.weight_norm is not None:
-            for bundle in self._plain_synapses.values():
-                for matrix in (bundle.weight, bundle.feedback):
-                    if matrix is not None:
-                        matrix.mul_(
-                            self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)
-                        )
+            for matrix in self._matrices():
+                matrix.mul_(self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12))
+
+    def _matrices(self) -> Iterator[th.Tensor]:
+        """Every ``W`` and ``E``."""
+        for bundle in self._plain_synapses.values():
+            yield from (matrix for matrix in (bundle.weight, bundle.feedback) if matrix is not None)
 
     def _raise_not_finite(self, state: CircuitState) -> None:
         if not th.isfinite(state.activities[0]).all():
