@@ -248,16 +248,17 @@ class Unready(Counter):
 
 def test_interrupted_while_catching_up() -> None:
     env = SubprocVecEnv([Counter, Unready], start_method="fork")
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
         env.step_async(np.zeros(2, int))
-        previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         with pytest.raises(KeyboardInterrupt), watched_workers(env):
             pass
-        signal.signal(signal.SIGALRM, previous)
         with watched_workers(env):
             assert np.asarray(env.reset()).tolist() == [[0.0], [0.0]]
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
         env.waiting = False
         env.close()
 
