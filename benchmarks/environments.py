@@ -67,7 +67,8 @@ class Whereabouts(gym.ObservationWrapper[Observation, Any, Any]):
     """
     A MiniGrid that is the same in every episode, observed by where the agent stands and which way it
     looks: two one-hot codes, the cell's, row by row, and the direction's, ``(width * height + 4,)``.
-    Where nothing but the agent moves, that is all there is to know.
+    Where nothing but the agent moves, that is all there is to know, and three of the seven actions are
+    all that does something: turn left, turn right, go forward.
 
     :param env: A MiniGrid environment
     :param layout_seed: Seed of every episode
@@ -79,6 +80,7 @@ class Whereabouts(gym.ObservationWrapper[Observation, Any, Any]):
         grid: Any = env.unwrapped
         self.grid, self.n_cells = grid, int(grid.width * grid.height)
         self.observation_space = spaces.Box(0.0, 1.0, (self.n_cells + 4,), np.float32)
+        self.action_space = spaces.Discrete(3)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

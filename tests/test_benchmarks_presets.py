@@ -25,7 +25,7 @@ def settings_of(study: str, environment: str, folder: Path) -> dict[str, dict[st
     return {
         cell.label: make_manager(cell, str(folder)).read_hyperparameters()[0]
         for cell in cells
-        if cell.seed == 0
+        if cell.seed == cells[0].seed
     }
 
 
