@@ -1,6 +1,6 @@
 """Deep Sea against its definition, four rooms against MiniGrid's."""
 
-from collections import deque
+from collections import defaultdict, deque
 from typing import Any
 
 import gymnasium as gym
@@ -96,3 +96,29 @@ def test_four_rooms_are_the_same_in_every_episode_and_reward_the_goal() -> None:
             assert reward == (pytest.approx(1 - 0.9 * step / 100) if terminated else 0)
         assert tuple(grid.agent_pos) == (17, 17)
     assert maps[0] == maps[1]
+
+
+def chance_of_the_goal(grid: Any) -> float:
+    """Probability that the random policy reaches the goal in an episode, carried on step by step."""
+    chances = {(*map(int, grid.agent_pos), int(grid.agent_dir)): 1.0}
+    reached = 0.0
+    for _ in range(grid.max_steps):
+        following: dict[tuple[int, ...], float] = defaultdict(float)
+        for (x, y, direction), chance in chances.items():
+            ahead = (x + AHEAD[direction][0], y + AHEAD[direction][1])
+            there = grid.grid.get(*ahead)
+            if there is not None and there.type == "goal":
+                reached += chance / 3
+            else:
+                following[(*((x, y) if there is not None else ahead), direction)] += chance / 3
+            for turned in ((direction - 1) % 4, (direction + 1) % 4):
+                following[x, y, turned] += chance / 3
+        chances = following
+    return reached
+
+
+def test_a_random_walk_hardly_ever_crosses_the_four_rooms() -> None:
+    env = gym.make("FourRooms-v0")
+    env.reset()
+    assert env.action_space == gym.spaces.Discrete(3)
+    assert chance_of_the_goal(env.unwrapped) == pytest.approx(4.81e-7, rel=1e-3)
