@@ -97,15 +97,15 @@ class Whereabouts(gym.ObservationWrapper[Observation, Any, Any]):
 
 def four_rooms(layout_seed: int = 0, **kwargs: Any) -> gym.Env[Observation, Any]:
     """
-    MiniGrid's four rooms, from one corner to the opposite one: some 40 right actions of 7 in a row, the
-    reward at the goal alone. Needs the extra ``bench``.
+    MiniGrid's four rooms, from a corner of the first into the opposite one: some 26 right actions of 3 in
+    a row, the reward at the goal alone. Needs the extra ``bench``.
 
     :param layout_seed: Seed of where the doors are
     :param kwargs: Further arguments of ``MiniGrid-FourRooms-v0``
     """
     import minigrid  # noqa: F401 -- registers its environments
 
-    grid = gym.make("MiniGrid-FourRooms-v0", agent_pos=(1, 1), goal_pos=(17, 17), **kwargs)
+    grid = gym.make("MiniGrid-FourRooms-v0", agent_pos=(1, 1), goal_pos=(11, 11), **kwargs)
     return Whereabouts(grid, layout_seed)
 
 
