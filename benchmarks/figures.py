@@ -52,11 +52,13 @@ def color(comparison: Comparison, label: str) -> str:
 def marker(comparison: Comparison, label: str) -> str:
     """
     A method's marker, the same in every figure: colors alone do not tell methods apart for everybody.
+    Where colors begin anew, each gets another marker than before.
 
     :param comparison: the results
     :param label: the method
     """
-    return MARKERS[comparison.labels.index(label) % len(MARKERS)]
+    rounds, position = divmod(comparison.labels.index(label), len(COLORS))
+    return MARKERS[(position + rounds) % len(MARKERS)]
 
 
 def band(axes: Axes, x: Array, estimate: Estimate, comparison: Comparison, label: str) -> None:

@@ -10,6 +10,8 @@ from benchmarks.comparison import Comparison
 from benchmarks.errors import BenchmarkError, Parser
 from benchmarks.provenance import ROOT
 
+# So many methods are named in the title.
+NAMED = 3
 FIGURES = ("last_policies", "learning_curves", "aggregates", "profiles", "sample_efficiency")
 INTRODUCTION = """\
 Every number is of the **last policy**, as training left it, not of the best checkpoint:
@@ -52,7 +54,10 @@ def text(comparison: Comparison, baseline: str, complete: Sequence[str]) -> str:
     :param complete: the methods that are compared over all tasks
     """
     episodes = comparison.tasks[comparison.environments[0]].last_policy_episodes
-    parts = [f"# {' and '.join(comparison.labels)}", INTRODUCTION.format(episodes=episodes)]
+    title = " and ".join(comparison.labels)
+    if len(comparison.labels) > NAMED:
+        title = f"{len(comparison.labels)} methods on {' and '.join(comparison.environments)}"
+    parts = [f"# {title}", INTRODUCTION.format(episodes=episodes)]
     if comparison.missing:
         parts += ["## Missing", "\n".join(f"- {name}" for name in comparison.missing)]
     parts += ["## Last policy on each task", tables.last_policy(comparison), image("last_policies")]

@@ -247,6 +247,17 @@ def test_folders_that_do_not_fit_are_refused(results: list[str], tmp_path: Path,
     assert "not a result of this runner" in capsys.readouterr().err
 
 
+def test_many_methods_look_different_and_are_counted_in_the_title(tmp_path: Path) -> None:
+    labels = ["dqn", *(f"variant-{number}" for number in range(11))]
+    folders = [str(make_results(tmp_path / label, label, TASKS[:1], 0).path) for label in labels]
+    comparison = Comparison([Path(folder) for folder in folders], None, True)
+    looks = {(figures.color(comparison, label), figures.marker(comparison, label)) for label in labels}
+    assert len(looks) == len(labels)
+    assert main(["report", *folders, "--output", str(tmp_path / "report")]) == 0
+    report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert report.startswith("# 12 methods on CartPole-v1\n")
+
+
 @pytest.mark.parametrize("tone", [*figures.COLORS, figures.TEXT])
 @pytest.mark.parametrize("page", ["#ffffff", "#0d1117"])
 def test_tones_stand_out_from_light_and_dark_pages(tone: str, page: str) -> None:
