@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,6 +16,8 @@ from benchmarks.statistics import Array, Estimate
 COLORS = ("#3a86d8", "#d9641e", "#2f9a5f", "#a864d3", "#d2527f", "#8a8a22", "#1f97a5", "#a5743c")
 MARKERS = "osD^vPX*"
 TEXT = "#777777"
+# More methods than this have their legend outside of the panel.
+LEGEND_ROWS, LEGEND_COLUMNS = 5, 2
 
 STYLE = {
     "axes.edgecolor": TEXT,
@@ -121,8 +124,25 @@ def learning_curves(comparison: Comparison) -> Figure:
     curves = {label: curve for pair in drawn for curve, label in zip(*pair, strict=True)}
     if curves:
         labels = [label for label in comparison.labels if label in curves]
-        panels[0].legend([curves[label] for label in labels], labels)
+        add_legend(figure, panels[0], [curves[label] for label in labels], labels)
     return figure
+
+
+def add_legend(figure: Figure, axes: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """
+    A legend, below the panels where it would cover too much of one.
+
+    :param figure: the figure
+    :param axes: the panel that a short legend is in
+    :param handles: the curves
+    :param labels: their methods
+    """
+    if len(labels) <= LEGEND_ROWS:
+        axes.legend(handles, labels)
+        return
+    rows = -(-len(labels) // LEGEND_COLUMNS)
+    figure.set_figheight(figure.get_figheight() + 0.25 * rows)
+    figure.legend(handles, labels, loc="outside lower center", ncols=LEGEND_COLUMNS)
 
 
 def last_policies(comparison: Comparison) -> Figure:
@@ -148,7 +168,7 @@ def last_policies(comparison: Comparison) -> Figure:
         panel.axvline(comparison.tasks[environment].threshold, color=TEXT, linestyle=":")
         label_rows(panel, comparison.labels)
         panel.set_title(environment)
-        panel.set_xlabel("return of the last policy (one point for each seed)")
+        panel.set_xlabel("return of the last policy\n(one point for each seed)")
     return figure
 
 
@@ -211,7 +231,7 @@ def profiles(comparison: Comparison) -> Figure:
     axes.axvline(1.0, color=TEXT, linestyle=":")
     axes.set_xlabel("normalized score of the last policy")
     axes.set_ylabel("share of runs above")
-    axes.legend()
+    add_legend(figure, axes, *axes.get_legend_handles_labels())
     return figure
 
 
@@ -228,7 +248,7 @@ def sample_efficiency(comparison: Comparison) -> Figure:
     axes.axhline(1.0, color=TEXT, linestyle=":")
     axes.set_xlabel("share of each task's budget")
     axes.set_ylabel("normalized score (IQM)")
-    axes.legend()
+    add_legend(figure, axes, *axes.get_legend_handles_labels())
     return figure
 
 

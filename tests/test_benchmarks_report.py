@@ -253,6 +253,15 @@ def test_many_methods_look_different_and_are_counted_in_the_title(tmp_path: Path
     comparison = Comparison([Path(folder) for folder in folders], None, True)
     looks = {(figures.color(comparison, label), figures.marker(comparison, label)) for label in labels}
     assert len(looks) == len(labels)
+    # A legend of them would cover the curves: it is below, and no panel has one.
+    for figure in (figures.learning_curves(comparison), figures.profiles(comparison)):
+        [legend] = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == labels
+        assert figure.axes[0].get_legend() is None
+        figure.draw_without_rendering()
+        extent = legend.get_window_extent()
+        assert extent.y1 < figure.axes[0].get_window_extent().y0
+        assert 0 < extent.x0 < extent.x1 < figure.bbox.width
     assert main(["report", *folders, "--output", str(tmp_path / "report")]) == 0
     report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert report.startswith("# 12 methods on CartPole-v1\n")
