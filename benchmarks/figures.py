@@ -16,7 +16,7 @@ from benchmarks.statistics import Array, Estimate
 COLORS = ("#3a86d8", "#d9641e", "#2f9a5f", "#a864d3", "#d2527f", "#8a8a22", "#1f97a5", "#a5743c")
 MARKERS = "osD^vPX*"
 TEXT = "#777777"
-# More methods than this have their legend outside of the panel.
+# A legend of more rows than this is below the panels, in so many columns.
 LEGEND_ROWS, LEGEND_COLUMNS = 5, 2
 
 STYLE = {
