@@ -33,6 +33,6 @@ class SphinxRoles(griffe.Extension):
             if scope is None:
                 return f"`{name}`"
             member = scope.members[name]
-            path = member.target_path if member.is_alias else member.path
+            path = member.target_path if isinstance(member, griffe.Alias) else member.path
         shown = title or (name.rpartition(".")[2] if shortened else name)
         return f"[`{shown}`][{path}]"
