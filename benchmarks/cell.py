@@ -7,6 +7,7 @@ leaves no training behind.
 """
 
 import argparse
+import copy
 import importlib
 import json
 import os
@@ -111,7 +112,7 @@ def merge(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     :param preset: the Zoo's settings
     :param overrides: what the study changes
     """
-    merged = dict(overrides)
+    merged = copy.deepcopy(overrides)  # the Zoo adds to what it gets
     for key, value in overrides.items():
         if isinstance(value, dict) and key in preset:
             base = preset[key]

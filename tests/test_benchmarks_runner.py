@@ -1,5 +1,6 @@
 """The study runner: real cells in real processes, and its bookkeeping with an engine that pretends."""
 
+import copy
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ pytest.importorskip("rich", reason="rich is in the extra 'bench'")
 import yaml  # type: ignore[import-untyped]
 
 from benchmarks.__main__ import main
-from benchmarks.cell import merge, steps_to_threshold
+from benchmarks.cell import merge, run_cell, steps_to_threshold
 from benchmarks.engines import Event, failure
 from benchmarks.errors import BenchmarkError
 from benchmarks.ray_engine import check_address
@@ -257,6 +258,23 @@ def test_dictionaries_are_completed_from_the_preset() -> None:
             "optimizer_kwargs": {"eps": 0.1, "weight_decay": 0},
         },
     }
+
+
+def test_what_the_zoo_adds_to_its_settings_is_not_in_the_record_of_a_cell(tmp_path: Path) -> None:
+    algorithm = {"algorithm": "dqn", "hyperparams": {"normalize": {"norm_obs": True, "norm_reward": False}}}
+    study = {
+        "name": "s",
+        "algorithms": [algorithm],
+        "environments": ["CartPole-v1"],
+        "seeds": 1,
+        "n_timesteps": 300,
+        "evaluations": 1,
+        "evaluation_episodes": 1,
+        "last_policy_episodes": 1,
+    }
+    [cell] = parse_study(study).cells
+    planned = copy.deepcopy(cell.as_dict())
+    assert run_cell(cell, str(tmp_path))["cell"] == planned
 
 
 def test_steps_to_threshold_is_the_first_evaluation_whose_mean_reaches_it() -> None:
