@@ -80,7 +80,7 @@ def make_manager(cell: Cell, folder: str) -> Manager:
     :param cell: the run
     :param folder: the Zoo's log folder
     """
-    overrides = dict(cell.hyperparams)
+    overrides = copy.deepcopy(cell.hyperparams)  # the Zoo adds to what it gets
     # The Zoo hands a preset's env_kwargs to the training environment alone, its argument to both.
     env_kwargs = overrides.pop("env_kwargs", None)
     manager = Manager(
@@ -112,7 +112,7 @@ def merge(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     :param preset: the Zoo's settings
     :param overrides: what the study changes
     """
-    merged = copy.deepcopy(overrides)  # the Zoo adds to what it gets
+    merged = dict(overrides)
     for key, value in overrides.items():
         if isinstance(value, dict) and key in preset:
             base = preset[key]

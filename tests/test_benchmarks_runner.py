@@ -1,6 +1,5 @@
 """The study runner: real cells in real processes, and its bookkeeping with an engine that pretends."""
 
-import copy
 import json
 import os
 import signal
@@ -262,18 +261,8 @@ def test_dictionaries_are_completed_from_the_preset() -> None:
 
 def test_what_the_zoo_adds_to_its_settings_is_not_in_the_record_of_a_cell(tmp_path: Path) -> None:
     algorithm = {"algorithm": "dqn", "hyperparams": {"normalize": {"norm_obs": True, "norm_reward": False}}}
-    study = {
-        "name": "s",
-        "algorithms": [algorithm],
-        "environments": ["CartPole-v1"],
-        "seeds": 1,
-        "n_timesteps": 300,
-        "evaluations": 1,
-        "evaluation_episodes": 1,
-        "last_policy_episodes": 1,
-    }
-    [cell] = parse_study(study).cells
-    planned = copy.deepcopy(cell.as_dict())
+    [cell] = parse_study({**STUDY, "algorithms": [algorithm]}).cells
+    planned = cell.as_dict()
     assert run_cell(cell, str(tmp_path))["cell"] == planned
 
 
