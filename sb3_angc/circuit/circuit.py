@@ -118,7 +118,7 @@ class NGCCircuit(nn.Module):
         Put synapses of another type in the place of a bundle, before any optimizer is made.
 
         :param index: The bundle's place, 0 next to the input
-        :param bundle: Synapses with the methods of :class:`~sb3_angc.circuit.synapses.DenseSynapses`,
+        :param bundle: Synapses with the methods of :class:`~sb3_angc.circuit.synapses.dense.DenseSynapses`,
             between layers of the same sizes; learned feedback gets its mirror phase
         :raises ValueError: If the sizes differ
         """

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from sb3_angc.circuit.convolution import ConvSynapses
-from sb3_angc.circuit.parallel import ParallelSynapses
-from sb3_angc.circuit.synapses import DenseSynapses
+from sb3_angc.circuit.synapses.convolutional import ConvSynapses
+from sb3_angc.circuit.synapses.parallel import ParallelSynapses
+from sb3_angc.circuit.synapses.dense import DenseSynapses
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,379 @@
+"""Policies of ANGC: the two circuits and what they need around them."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+
+from sb3_angc.common.checks import check_finite_tensor
+from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
+from sb3_angc.circuit.circuit import circuits_to_be_loaded
+from sb3_angc.circuit.layers import Layer
+from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
+from sb3_angc.saving.files import writing
+from sb3_angc.angc.features import (
+    ImageExtractor,
+    PartsExtractor,
+    Sketch,
+    default_hidden_sizes,
+    is_image,
+    observation_layers,
+)
+from sb3_angc.angc.normalization import RunningNormalization
+
+SelfPolicy = TypeVar("SelfPolicy", bound="ANGCPolicy")
+
+# DQN's `activation_fn` takes module classes; the same classes are understood here.
+MODULE_ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.Identity: "identity",
+    nn.ReLU: "relu",
+    nn.LeakyReLU: "leaky_relu",
+    nn.ReLU6: "relu6",
+    nn.Tanh: "tanh",
+    nn.ELU: "elu",
+    nn.Softplus: "softplus",
+}
+
+# Numbers by which a generator knows the images of an observation, at most
+SKETCH_SIZE = 512
+
+
+class ANGCPolicy(BasePolicy):
+    """
+    Policy with a controller (observation to the value of each action), its slowly changing
+    target, and a generator (observation and action to the next observation).
+
+    :param observation_space: Observation space
+    :param action_space: Action space
+    :param lr_schedule: Learning rate schedule (could be constant)
+    :param net_arch: Sizes of the hidden layers, of both circuits, or of each:
+        ``dict(controller=[...], generator=[...])``. ``[128, 128]`` by default; with images, whose
+        convolutions come before these, the controller's is ``[512]``, or ``[128]`` where all are
+        smaller than 36 x 36.
+    :param activation_fn: Activation of the hidden layers: a name in
+        ``sb3_angc.circuit.ACTIVATIONS``, an ``Activation``, or the torch module class of the
+        same name. ``None`` leaves it to the preset.
+    :param features_extractor_class: Features extractor to use; it must have no trainable
+        parameters, since nothing here could train them. ``None`` is the policy class's own.
+    :param features_extractor_kwargs: Keyword arguments
+        to pass to the features extractor.
+    :param normalize_images: Whether to normalize images or not,
+         dividing by 255.0 (True by default)
+    :param optimizer_class: The optimizer to use for both circuits,
+        ``th.optim.Adam`` by default
+    :param optimizer_kwargs: Additional keyword arguments,
+        excluding the learning rate, to pass to the optimizer
+    :param circuit: Preset of both circuits, a name in ``sb3_angc.circuit.PRESETS``
+    :param circuit_kwargs: Settings of both circuits that override the preset's, see
+        ``sb3_angc.circuit.CircuitSettings``
+    :param normalize_features: Whether the circuits see features scaled to mean 0 and standard
+        deviation 1 over the replayed batches. Pixels are never scaled so: divided by 255 they are of
+        one scale already, and a scale of their own for each would magnify those that hardly change.
+    :param epistemic_scale: What the generator's surprise is divided by, ``"maximum"`` or ``"mean"``,
+        see :class:`~sb3_angc.angc.epistemic.EpistemicReward`
+    :param cnn_arch: Convolutions of the controller for each image,
+        ``(channels, kernel_size[, stride[, padding]])`` each. ``None`` chooses by the image's size: the
+        three of SB3's ``NatureCNN`` from 36 x 36 on, ``[(16, 3, 2), (32, 3, 2)]`` from 13 x 13 on,
+        ``[(16, 3)]`` for smaller ones.
+    :raises ValueError: If an argument is not allowed
+    """
+
+    default_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
+    action_space: spaces.Discrete
+    controller: NGCCircuit
+    controller_target: NGCCircuit
+    generator: NGCCircuit
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        net_arch: list[int] | dict[str, list[int]] | None = None,
+        activation_fn: str | Activation | type[nn.Module] | None = None,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        circuit: str = "settled",
+        circuit_kwargs: dict[str, Any] | None = None,
+        normalize_features: bool = True,
+        epistemic_scale: EpistemicScale = "maximum",
+        cnn_arch: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor_class or self.default_features_extractor,
+            features_extractor_kwargs,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            normalize_images=normalize_images,
+        )
+        if circuit not in PRESETS:
+            raise ValueError(f"circuit={circuit!r} is unknown: choose one of {', '.join(PRESETS)}")
+        self.net_arch = net_arch
+        self.activation_fn = activation_fn
+        self.circuit = circuit
+        self.circuit_kwargs = circuit_kwargs or {}
+        self.normalize_features = normalize_features
+        self.epistemic_scale = epistemic_scale
+        self.cnn_arch = cnn_arch
+        self._build(lr_schedule)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        """
+        Create the circuits and their optimizer.
+
+        :param lr_schedule: Learning rate schedule
+            lr_schedule(1) is the initial learning rate
+        """
+        try:
+            self.features_extractor = self.make_features_extractor()
+        except TypeError as error:
+            raise ValueError(
+                f"features_extractor_kwargs={self.features_extractor_kwargs!r} is not allowed: {error}. "
+                "Layers are chosen by net_arch and cnn_arch"
+            ) from error
+        if any(parameter.requires_grad for parameter in self.features_extractor.parameters()):
+            raise ValueError(
+                f"features_extractor_class={self.features_extractor_class.__name__} has trainable "
+                "parameters, which would need backpropagation: use CnnPolicy or MultiInputPolicy without one "
+                "for images (their convolutions, cnn_arch, learn by local updates), or an extractor without "
+                "trainable parameters, such as FlattenExtractor"
+            )
+        images = getattr(self.features_extractor, "image_shapes", [])
+        self.n_pixels = sum(map(math.prod, images))
+        n_others = int(self.features_extractor.features_dim) - self.n_pixels  # numpy's in some spaces
+        if self.net_arch is None:
+            controller_arch = default_hidden_sizes(images) if images else [128, 128]
+            self.net_arch = {"controller": controller_arch, "generator": [128, 128]}
+        self.normalization = (
+            RunningNormalization(n_others) if self.normalize_features and n_others > 0 else None
+        )
+        n_actions = int(self.action_space.n)
+        controller_layers: list[Layer] = [
+            *observation_layers(images, n_others, self.cnn_arch),
+            *self._hidden_sizes("controller"),
+            n_actions,
+        ]
+        self.controller = self._make_circuit(controller_layers, "controller")
+        # The target only predicts: it needs no error weights of its own.
+        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback="tied")
+        self.update_target(tau=1.0)
+        self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
+        n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
+        self.generator = self._make_circuit(
+            [n_seen + n_actions, *self._hidden_sizes("generator"), n_seen], "generator"
+        )
+        self.epistemic_reward = EpistemicReward(self.epistemic_scale)
+        self.optimizer = self._make_optimizer(lr_schedule(1))
+
+    def _hidden_sizes(self, circuit: str) -> list[int]:
+        sizes: Any = self.net_arch
+        if isinstance(self.net_arch, dict):
+            if set(self.net_arch) != {"controller", "generator"}:
+                raise ValueError(
+                    f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'"
+                )
+            sizes = self.net_arch[circuit]
+        is_list = isinstance(sizes, (list, tuple))
+        if not is_list or not all(isinstance(size, int) and size >= 1 for size in sizes):
+            raise ValueError(
+                f"net_arch={self.net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
+                "a list of integers, each at least 1"
+            )
+        return list(sizes)
+
+    def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
+        settings = {**self.circuit_kwargs, **settings}
+        if self.activation_fn is not None:
+            settings["activation"] = _activation_of(self.activation_fn)
+        return NGCCircuit(layers, self.circuit, name, **settings)
+
+    def _make_optimizer(self, learning_rate: float) -> th.optim.Optimizer:
+        """One for both circuits: what a call of it costs is more than what it does for a small circuit."""
+        kwargs = dict(self.optimizer_kwargs)
+        if self.optimizer_class in (th.optim.Adam, th.optim.AdamW, th.optim.SGD):
+            # One call for all parameters: a third of the time on small networks.
+            kwargs.setdefault("fused", not kwargs.get("foreach"))  # torch allows one of them
+            # Updates are to be added: no copy with the sign turned.
+            kwargs.setdefault("maximize", True)
+        parameters = [
+            *self.controller.prediction_parameters().values(),
+            *self.generator.prediction_parameters().values(),
+        ]
+        return self.optimizer_class(parameters, lr=learning_rate, **kwargs)  # type: ignore[call-arg]
+
+    def update_target(self, tau: float) -> None:
+        """
+        Move the target controller towards the controller.
+
+        :param tau: Share of the controller in the new target, 1 for a copy
+        """
+        source: list[th.Tensor] = list(self.controller.prediction_parameters().values())
+        target: list[th.Tensor] = list(self.controller_target.prediction_parameters().values())
+        th._foreach_lerp_(target, source, tau)
+
+    def set_training_mode(self, mode: bool) -> None:
+        """
+        Circuits compute the same in training and evaluation: the features extractor alone may differ.
+
+        :param mode: if true, set to training mode, else set to evaluation mode
+        """
+        self.training = mode
+        self.features_extractor.train(mode)
+
+    def q_values(self, obs: PyTorchObs) -> th.Tensor:
+        """
+        Values of the actions.
+
+        :param obs: Observation, as tensor
+        :return: Value of each action, ``(batch, n_actions)``
+        """
+        return self.controller.project(self.features(obs))
+
+    def features(self, obs: PyTorchObs, update_statistics: bool = False) -> th.Tensor:
+        """
+        :param obs: Observation, as tensor
+        :param update_statistics: Whether the normalisation takes them into its statistics first
+        :return: What the circuits see of it, ``(batch, features_dim)``
+        """
+        features = self.extract_features(obs, self.features_extractor)
+        if self.normalization is None:
+            return features
+        others = features[:, self.n_pixels :] if self.n_pixels > 0 else features
+        if update_statistics:
+            self.normalization.update(others)
+        normalized: th.Tensor = self.normalization(others)
+        return normalized if self.n_pixels == 0 else th.cat([features[:, : self.n_pixels], normalized], dim=1)
+
+    def generator_features(self, features: th.Tensor) -> th.Tensor:
+        """
+        What the generator sees and predicts of an observation. Images of more than ``SKETCH_SIZE``
+        pixels together it knows by a fixed random sketch, in which squared errors are on average
+        those in pixels: the targets stay where they are while the controller learns, and the
+        generator's size does not grow with the image's.
+
+        :param features: Features of the observation, ``(batch, features_dim)``
+        :return: ``features``, or sketch and features that are no pixels side by side
+        """
+        if self.sketch is None:
+            return features
+        sketch = self.sketch(features[:, : self.n_pixels])
+        return th.cat([sketch, features[:, self.n_pixels :]], dim=1)
+
+    def generator_input(self, features: th.Tensor, taken: th.Tensor) -> th.Tensor:
+        """
+        :param features: Features of the observation, ``(batch, features_dim)``
+        :param taken: 1 at the action taken, 0 elsewhere, ``(batch, n_actions)``
+        :return: What the generator sees of both side by side, ``(batch, n + n_actions)``
+        """
+        return th.cat([self.generator_features(features), taken], dim=1)
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        return self._predict(obs, deterministic=deterministic)
+
+    def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        check_finite_tensor("The observation", obs)
+        values = self.q_values(obs)
+        check_finite_tensor("The controller's value of an action", values)
+        return values.argmax(dim=1)
+
+    def save(self, path: str) -> None:
+        """
+        Save the policy alone. An older file is replaced in one step, when the new one is complete.
+
+        :param path: Path to the file
+        :raises OSError: If the file cannot be written; an older one is as it was then
+        """
+        content = io.BytesIO()
+        super().save(content)  # type: ignore[arg-type]
+        with writing(path, suffix="") as file:
+            file.write(content.getbuffer())
+
+    @classmethod
+    def load(cls: type[SelfPolicy], path: str, device: th.device | str = "auto") -> SelfPolicy:
+        """
+        Load a policy of :meth:`save`. It can run code: load only files that you trust.
+
+        :param path: Path to the file
+        :param device: Device on which the policy should be loaded.
+        :return: The policy
+        """
+        with circuits_to_be_loaded():
+            return super().load(path, device)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        data.update(
+            net_arch=self.net_arch,
+            activation_fn=self.activation_fn,
+            lr_schedule=self._dummy_schedule,  # dummy lr schedule, not needed for loading policy alone
+            optimizer_class=self.optimizer_class,
+            optimizer_kwargs=self.optimizer_kwargs,
+            features_extractor_class=self.features_extractor_class,
+            features_extractor_kwargs=self.features_extractor_kwargs,
+            circuit=self.circuit,
+            circuit_kwargs=self.circuit_kwargs,
+            normalize_features=self.normalize_features,
+            epistemic_scale=self.epistemic_scale,
+            cnn_arch=self.cnn_arch,
+        )
+        return data
+
+
+def _activation_of(activation_fn: str | Activation | type[nn.Module]) -> str | Activation:
+    if isinstance(activation_fn, type):
+        if activation_fn not in MODULE_ACTIVATIONS:
+            raise ValueError(
+                f"activation_fn={activation_fn.__name__} has no local counterpart: choose one of "
+                f"{', '.join(ACTIVATIONS)}, or pass an sb3_angc.circuit.Activation"
+            )
+        return MODULE_ACTIVATIONS[activation_fn]
+    return activation_fn
+
+
+MlpPolicy = ANGCPolicy
+
+
+def policy_for(observation_space: spaces.Space[Any]) -> str:
+    """
+    :param observation_space: An environment's observation space
+    :return: Name of the policy class for it
+    """
+    if isinstance(observation_space, spaces.Dict):
+        return "MultiInputPolicy"
+    return "CnnPolicy" if is_image(observation_space) else "MlpPolicy"
+
+
+class CnnPolicy(ANGCPolicy):
+    """
+    Policy of ANGC for images: the controller begins with convolutions, which learn by local updates.
+
+    See :class:`ANGCPolicy` for the parameters. The observation space must be a Box of three dimensions.
+    Images of uint8 are divided by 255; others are taken as they are.
+    """
+
+    default_features_extractor = ImageExtractor
+
+
+class MultiInputPolicy(ANGCPolicy):
+    """
+    Policy of ANGC for Dict observations: images among their parts (see
+    :func:`~sb3_angc.angc.features.is_image`) have convolutions of their own, the others are flattened and joined.
+
+    See :class:`ANGCPolicy` for the parameters.
+    """
+
+    default_features_extractor = PartsExtractor

@@ -1,0 +1,165 @@
+"""Figures of what the circuits are doing. Needs matplotlib, the extra ``plots``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+
+from sb3_angc.angc.angc import ANGC
+from sb3_angc.circuit import CircuitDiagnostics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# What `CircuitDiagnosticsCallback.history` holds
+History = Sequence[tuple[int, dict[str, CircuitDiagnostics]]]
+
+
+def plot_energy(diagnostics: CircuitDiagnostics, axes: Axes | None = None) -> Axes:
+    """
+    Energy before settling and after each step, mean over the batch.
+
+    :param diagnostics: Figures of one circuit, of :func:`~sb3_angc.circuit.diagnostics.diagnose` or
+        :meth:`ANGC.diagnose() <sb3_angc.angc.angc.ANGC.diagnose>`
+    :param axes: Where to draw; ``None`` makes a figure
+    :return: The axes, with one line
+    """
+    axes = _new_axes() if axes is None else axes
+    energy = diagnostics.energy_by_step
+    axes.plot(range(len(energy)), energy, marker="o", clip_on=False)
+    axes.set(xlabel="settling step", ylabel="energy", ylim=(0, 1.1 * max(energy) or None))
+    axes.locator_params(axis="x", integer=True)
+    return axes
+
+
+def plot_errors(history: History, circuit: str = "controller", axes: Axes | None = None) -> Axes:
+    """
+    Norm of each layer's errors over training.
+
+    :param history: ``history`` of a :class:`~sb3_angc.diagnostics.callback.CircuitDiagnosticsCallback`
+    :param circuit: ``"controller"`` or ``"generator"``
+    :param axes: Where to draw; ``None`` makes a figure
+    :return: The axes, with one line for each layer, the output last
+    :raises ValueError: If the history is empty or has no such circuit
+    """
+    axes = _plot_by_layer(history, circuit, "error_norm", axes)
+    axes.set(ylabel="norm of the errors", yscale="log")
+    return axes
+
+
+def plot_alignment(history: History, circuit: str = "controller", axes: Axes | None = None) -> Axes:
+    """
+    Cosine of weights and error weights over training; 1 is alignment.
+
+    :param history: ``history`` of a :class:`~sb3_angc.diagnostics.callback.CircuitDiagnosticsCallback`
+    :param circuit: ``"controller"`` or ``"generator"``
+    :param axes: Where to draw; ``None`` makes a figure
+    :return: The axes, with one line for each bundle of synapses that has error weights
+    :raises ValueError: If the history is empty or has no such circuit
+    """
+    axes = _plot_by_layer(history, circuit, "feedback_alignment", axes)
+    axes.set(ylabel=r"cosine of $W$ and $E^\top$", ylim=(-0.05, 1.05))
+    return axes
+
+
+def plot_epistemic_reward(
+    model: ANGC,
+    env: gym.Env[Any, Any],
+    action: int | None = None,
+    resolution: int = 40,
+    axes: Axes | None = None,
+) -> Axes:
+    """
+    Epistemic reward of every state of an environment whose observation is its state, of two numbers,
+    such as MountainCar. What the reward is divided by stays as it is.
+
+    :param model: A trained agent
+    :param env: The environment. Its state is set and stepped on: give one that nothing else uses.
+    :param action: The action taken in each state; ``None`` is the mean over all actions
+    :param resolution: Number of states along each axis
+    :param axes: Where to draw; ``None`` makes a figure
+    :return: The axes, with one image; row ``i`` of its data belongs to the ``i``-th value of the
+        observation's second number
+    :raises ValueError: If the observations are not two bounded numbers, or the state cannot be set
+    """
+    space = env.observation_space
+    if not isinstance(space, spaces.Box) or space.shape != (2,) or not space.is_bounded():
+        raise ValueError(
+            f"env={env} is not allowed: its observations must be two bounded numbers, not {space}"
+        )
+    env.reset()  # classic control tasks have no state before
+    if not hasattr(env.unwrapped, "state"):
+        raise ValueError(f"env={env} is not allowed: it has no attribute 'state' that could be set")
+    actions = range(int(model.policy.action_space.n)) if action is None else [action]
+    columns, rows = (
+        np.linspace(low, high, resolution) for low, high in zip(space.low, space.high, strict=True)
+    )
+    states = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2).astype(np.float32)
+    reward = np.mean([_epistemic_rewards(model, env, states, action) for action in actions], axis=0)
+
+    axes = _new_axes() if axes is None else axes
+    image = axes.imshow(
+        reward.reshape(resolution, resolution),
+        origin="lower",
+        aspect="auto",
+        norm="log",  # a few states surprise a hundred times more than most
+        extent=(float(space.low[0]), float(space.high[0]), float(space.low[1]), float(space.high[1])),
+    )
+    axes.figure.colorbar(image, ax=axes, label="epistemic reward")
+    axes.set(xlabel="first observation", ylabel="second observation")
+    return axes
+
+
+def _epistemic_rewards(
+    model: ANGC, env: gym.Env[Any, Any], states: np.ndarray[Any, Any], action: int
+) -> np.ndarray[Any, Any]:
+    """What each state and an action there earn, ``(n,)``."""
+    following = np.empty_like(states)
+    for index, state in enumerate(states):
+        env.unwrapped.state = tuple(state.astype(np.float64))  # type: ignore[attr-defined]
+        # Not `env.step`: wrappers count steps.
+        following[index] = env.unwrapped.step(action)[0]
+    policy = model.policy
+    statistics = model.get_vec_normalize_env()
+    if statistics is not None:
+        states, following = statistics.normalize_obs(states), statistics.normalize_obs(following)  # type: ignore[assignment]
+    features, following_features = (
+        policy.features(th.as_tensor(part, device=model.device)) for part in (states, following)
+    )
+    taken = features.new_zeros(len(states), int(policy.action_space.n))
+    taken[:, action] = 1
+    settled = policy.generator.settle(policy.generator_input(features, taken), following_features)
+    reward: th.Tensor = copy.deepcopy(policy.epistemic_reward)(settled.total_discrepancy)
+    return reward.squeeze(1).cpu().numpy()
+
+
+def _plot_by_layer(history: History, circuit: str, key: str, axes: Axes | None) -> Axes:
+    if not history:
+        raise ValueError("history=[] is not allowed: train with the callback for longer than its frequency")
+    if circuit not in history[0][1]:
+        raise ValueError(f"circuit={circuit!r} is unknown: choose one of {', '.join(history[0][1])}")
+    axes = _new_axes() if axes is None else axes
+    steps = [step for step, _ in history]
+    by_layer = zip(*(getattr(figures[circuit], key) for _, figures in history), strict=True)
+    for layer, values in enumerate(by_layer, start=1):
+        if None not in values:
+            axes.plot(steps, values, color=f"C{layer - 1}", label=f"layer {layer}")  # the same in all figures
+    axes.set(xlabel="environment steps", title=circuit)
+    axes.locator_params(axis="x", nbins=5)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
+    return axes
+
+
+def _new_axes() -> Axes:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError("Figures need matplotlib: pip install 'sb3_angc[plots]'") from error
+    return pyplot.subplots(figsize=(5, 3.5), layout="constrained")[1]

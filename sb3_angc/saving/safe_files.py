@@ -1,0 +1,320 @@
+"""
+Files of agents that execute nothing when they are loaded: tensors in safetensors, settings in JSON.
+
+Whatever a file says is data: classes are chosen by name from fixed lists, and values go through the
+same checks as a constructor's arguments.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import pathlib
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
+from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
+from torch import nn
+
+from sb3_angc.angc.replay import FollowingNStepReplayBuffer
+from sb3_angc.circuit import Activation
+from sb3_angc.circuit.circuit import circuits_to_be_loaded
+from sb3_angc.saving.files import writing
+from sb3_angc.angc.features import ImageExtractor, PartsExtractor
+
+if TYPE_CHECKING:
+    from sb3_angc.angc.angc import ANGC
+
+SelfANGC = TypeVar("SelfANGC", bound="ANGC")
+
+SAFE_FORMAT = 1
+# The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
+LARGEST_SPACE = 2**20
+# Everything that a file may name. Nothing else is imported or called on its behalf.
+CLASSES: dict[str, type] = {
+    known.__name__: known
+    for known in (
+        *(
+            getattr(th.optim, name)
+            for name in ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
+        ),
+        *(nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Tanh, nn.ELU, nn.Softplus),
+        *(FlattenExtractor, CombinedExtractor, ImageExtractor, PartsExtractor),
+        *(ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer, FollowingNStepReplayBuffer),
+    )
+}
+SCHEDULES: dict[str, tuple[type, tuple[str, ...]]] = {
+    "linear": (LinearSchedule, ("start", "end", "end_fraction")),
+    "constant": (ConstantSchedule, ("val",)),
+}
+# Not a matter of the agent: where it runs, and what it writes there.
+NOT_STORED = ("policy", "env", "device", "tensorboard_log", "verbose", "_init_setup_model")
+COUNTERS = (
+    "num_timesteps",
+    "_total_timesteps",
+    "_episode_num",
+    "_n_updates",
+    "_n_calls",
+    "exploration_rate",
+    "_current_progress_remaining",
+)
+
+
+def save_safe(model: ANGC, path: str | pathlib.Path) -> None:
+    """
+    Save weights, settings and counters so that loading them can execute nothing. Optimizer moments,
+    random states and the replay buffer are not saved.
+
+    :param model: The agent
+    :param path: Path; ``.safetensors`` is added where it has no ending
+    :raises ValueError: If a setting is no plain value: a policy, features extractor or activation
+        of your own
+    :raises ImportError: If safetensors is not installed
+    :raises OSError: If the file cannot be written; an older one is as it was then
+    """
+    safetensors = _import_safetensors()
+    names = {kind: name for name, kind in reversed(model.policy_aliases.items())}
+    if model.policy_class not in names:
+        raise ValueError(
+            f"policy={model.policy_class.__name__} cannot be saved safely: it must be one of "
+            f"{', '.join(model.policy_aliases)}"
+        )
+    content = {
+        "format": SAFE_FORMAT,
+        "policy": names[model.policy_class],
+        "observation_space": _encode_space(model.observation_space),
+        "action_space": _encode_space(model.action_space),
+        "settings": {name: _encode(_setting(model, name), name) for name in _stored_arguments(type(model))},
+        "counters": {name: getattr(model, name) for name in COUNTERS},
+    }
+    # Copies, since safetensors refuses tensors that share memory.
+    tensors = {
+        name: value.detach().cpu().contiguous().clone() for name, value in model.policy.state_dict().items()
+    }
+    data = safetensors.save(tensors, {"sb3_angc": json.dumps(content)})
+    with writing(path, "safetensors") as file:
+        file.write(data)
+
+
+def load_safe(
+    cls: type[SelfANGC],
+    path: str | pathlib.Path,
+    env: GymEnv | None = None,
+    device: th.device | str = "auto",
+    **kwargs: Any,
+) -> SelfANGC:
+    """
+    Load what :func:`save_safe` saved. Nothing in the file is executed.
+
+    :param cls: The class of the agent
+    :param path: Path; ``.safetensors`` is added where there is no such file
+    :param env: the new environment to run the loaded model on
+        (can be None if you only need prediction from a trained model)
+    :param device: Device on which the code should run.
+    :param kwargs: Constructor's arguments that take the place of the saved ones
+    :return: new model instance with loaded weights
+    :raises ValueError: If the file is not complete, is of a newer version, does not fit ``env``, or
+        asks for something that is not allowed
+    :raises ImportError: If safetensors is not installed
+    """
+    safetensors = _import_safetensors()
+    path = pathlib.Path(path)
+    data = (path if path.exists() else path.with_name(f"{path.name}.safetensors")).read_bytes()
+    try:
+        tensors = safetensors.load(data)
+        length = int.from_bytes(data[:8], "little")
+        content = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["sb3_angc"])
+        if content["format"] > SAFE_FORMAT:
+            raise ValueError(
+                f"its format is {content['format']}, and this version of sb3_angc reads up to {SAFE_FORMAT}"
+            )
+        with circuits_to_be_loaded():
+            return _build(cls, content, tensors, env, device, kwargs)
+    except OSError:
+        raise
+    except Exception as error:  # whatever wrong types and values lead to
+        raise ValueError(f"{path} is not a safe file of ANGC that can be loaded: {error!r}") from error
+
+
+def _build(
+    cls: type[SelfANGC],
+    content: dict[str, Any],
+    tensors: dict[str, th.Tensor],
+    env: GymEnv | None,
+    device: th.device | str,
+    kwargs: dict[str, Any],
+) -> SelfANGC:
+    observation_space = _decode_space(content["observation_space"])
+    action_space = _decode_space(content["action_space"])
+    allowed = _stored_arguments(cls)
+    unknown = [name for name in content["settings"] if name not in allowed]
+    if unknown:
+        raise ValueError(f"it holds settings that ANGC does not have: {', '.join(unknown)}")
+    settings = {name: _decode(value) for name, value in content["settings"].items()}
+    if isinstance(settings["train_freq"], list):
+        settings["train_freq"] = tuple(settings["train_freq"])  # JSON has no tuples
+    if not isinstance(action_space, spaces.Discrete):
+        raise ValueError(f"its action space is {action_space}, and only Discrete is allowed")
+    settings.update(kwargs)
+    policy_class = cls.policy_aliases[content["policy"]]
+    _check_tensors(tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {})
+    # Created without an environment, as SB3's load() does it.
+    model = cls(policy_class, None, device=device, _init_setup_model=False, **settings)  # type: ignore[arg-type]
+    model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
+    if env is not None:
+        env = cls._wrap_env(env, model.verbose)
+        model.n_envs = env.num_envs
+        model.set_env(env)
+    model._setup_model()
+    model.set_parameters({"policy": tensors}, exact_match=False, device=device)
+    for name in COUNTERS:
+        value = content["counters"][name]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"its counter {name} is {value!r}")
+        setattr(model, name, value)
+    return model
+
+
+def _check_tensors(
+    tensors: dict[str, th.Tensor],
+    policy_class: type[BasePolicy],
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Discrete,
+    policy_kwargs: dict[str, Any],
+) -> None:
+    """Each must have its place in the policy described: no memory is taken on a file's word alone."""
+    # The policy as shapes without memory; nothing moves in it, and fused optimizers would want memory.
+    policy_kwargs = {
+        **policy_kwargs,
+        "optimizer_class": th.optim.SGD,
+        "optimizer_kwargs": {"fused": False},
+    }
+    with th.device("meta"):
+        policy = policy_class(observation_space, action_space, ConstantSchedule(0.0), **policy_kwargs)
+    described, stored = (
+        {(name, value.shape) for name, value in each.items()} for each in (policy.state_dict(), tensors)
+    )
+    if described != stored:
+        names = sorted({name for name, _ in described ^ stored})
+        raise ValueError(f"its tensors are not those of the policy it describes: {', '.join(names)}")
+
+
+def _stored_arguments(cls: type[ANGC]) -> list[str]:
+    return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", *NOT_STORED)]
+
+
+def _setting(model: ANGC, name: str) -> Any:
+    """The value of a constructor's argument; a schedule that is no plain data at its present value."""
+    if name == "stats_window_size":
+        return model._stats_window_size
+    value = getattr(model, name)
+    if name == "train_freq" and isinstance(value, TrainFreq):
+        return [value.frequency, value.unit.value]
+    if name == "learning_rate" and callable(value):
+        value = value.value_schedule if isinstance(value, FloatSchedule) else value
+        if type(value) not in (LinearSchedule, ConstantSchedule):
+            return float(value(model._current_progress_remaining))
+    if name == "replay_buffer_class" and value not in CLASSES.values():
+        return None  # a class of your own: named again on loading
+    if name == "replay_buffer_kwargs" and model.replay_buffer_class not in CLASSES.values():
+        return {}
+    return value
+
+
+def _encode(value: Any, name: str) -> Any:
+    """Plain data. A class and a schedule become an object with one key, ``"class"`` or ``"schedule"``."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return _encode(value.item(), name)
+    if isinstance(value, (list, tuple)):
+        return [_encode(entry, name) for entry in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _encode(entry, f"{name}[{key!r}]") for key, entry in value.items()}
+    if isinstance(value, Enum):
+        return value.name.lower()
+    if isinstance(value, type) and CLASSES.get(value.__name__) is value:
+        return {"class": value.__name__}
+    for kind, (schedule, fields) in SCHEDULES.items():
+        if type(value) is schedule:
+            return {"schedule": {"kind": kind, **{field: getattr(value, field) for field in fields}}}
+    what = f"the Activation {value.name!r}" if isinstance(value, Activation) else repr(value)
+    raise ValueError(f"{name}={what} cannot be saved safely: it is neither a plain value nor a known class")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"class"}:
+        if value["class"] not in CLASSES:
+            raise ValueError(f"it names the class {value['class']!r}, which is not among those allowed")
+        return CLASSES[value["class"]]
+    if set(value) == {"schedule"}:
+        schedule, fields = SCHEDULES[value["schedule"]["kind"]]
+        return schedule(*(float(value["schedule"][field]) for field in fields))
+    return {key: _decode(entry) for key, entry in value.items()}
+
+
+def _encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
+    if isinstance(space, spaces.Box):
+        bounds = {
+            name: bound.flat[0].item() if (bound == bound.flat[0]).all() else bound.tolist()
+            for name, bound in (("low", space.low), ("high", space.high))
+        }
+        return {"kind": "Box", **bounds, "shape": list(space.shape), "dtype": str(space.dtype)}
+    if isinstance(space, spaces.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "dtype": str(space.dtype)}
+    if isinstance(space, spaces.MultiBinary):
+        return {"kind": "MultiBinary", "n": list(space.shape) if len(space.shape) > 1 else int(space.n)}  # type: ignore[arg-type]
+    if isinstance(space, spaces.Dict):
+        return {
+            "kind": "Dict",
+            "spaces": {key: _encode_space(part) for key, part in space.spaces.items()},
+        }
+    raise ValueError(f"The space {space} cannot be saved safely")
+
+
+def _decode_space(data: dict[str, Any]) -> spaces.Space[Any]:
+    kind = data["kind"]
+    if kind == "Dict":
+        return spaces.Dict({key: _decode_space(part) for key, part in data["spaces"].items()})
+    sizes = {"Box": "shape", "Discrete": "n", "MultiDiscrete": "nvec", "MultiBinary": "n"}
+    if kind not in sizes:
+        raise ValueError(f"it names the space {kind!r}, which is not among those allowed")
+    numbers = np.array(data[sizes[kind]], dtype=object).ravel().tolist()
+    size = sum(numbers) if kind == "MultiDiscrete" else math.prod(numbers)
+    if not all(type(number) is int and number >= 1 for number in numbers) or size > LARGEST_SPACE:
+        raise ValueError(f"its space has {data[sizes[kind]]!r} as {sizes[kind]}")
+    if kind == "Box":
+        dtype = np.dtype(str(data["dtype"])).type
+        shape = tuple(data["shape"])
+        low, high = (np.broadcast_to(np.array(data[name], dtype), shape) for name in ("low", "high"))
+        return spaces.Box(low, high, shape, dtype)
+    if kind == "Discrete":
+        return spaces.Discrete(data["n"], start=int(data["start"]))
+    if kind == "MultiDiscrete":
+        return spaces.MultiDiscrete(data["nvec"], dtype=np.dtype(str(data["dtype"])).type)
+    return spaces.MultiBinary(data["n"])
+
+
+def _import_safetensors() -> Any:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError(
+            "Safe files need safetensors: install it with pip install 'sb3_angc[safe]'"
+        ) from error
+    return safetensors.torch

@@ -1,0 +1,157 @@
+"""What is refused, with which words, and that nothing is lost by it."""
+
+import math
+import re
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import NatureCNN
+from stable_baselines3.dqn.policies import DQNPolicy
+from torch import nn
+
+from sb3_angc import ANGC
+from sb3_angc.angc.policies import ANGCPolicy
+from tests.agents import TINY
+from tests.envs import ScriptedEnv
+
+BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"policy_kwargs": {"circuit": "best"}},
+        "circuit='best' is unknown: choose one of settled, paper",
+    ),
+    ({"policy_kwargs": {"activation_fn": "swish"}}, "activation='swish' is unknown: choose one of"),
+    ({"policy_kwargs": {"activation_fn": nn.GELU}}, "activation_fn=GELU has no local counterpart"),
+    ({"policy_kwargs": {"net_arch": 64}}, "net_arch=64 is not allowed"),
+    (
+        {"policy_kwargs": {"features_extractor_kwargs": {"features_dim": 64}}},
+        "features_extractor_kwargs={'features_dim': 64} is not allowed",
+    ),
+    ({"policy_kwargs": {"net_arch": [64, -1]}}, "net_arch=[64, -1] is not allowed"),
+    ({"policy_kwargs": {"net_arch": {"pi": [64]}}}, "must have the keys 'controller' and 'generator'"),
+    ({"policy_kwargs": {"circuit_kwargs": {"inference_steps": 0}}}, "inference_steps=0 is not allowed"),
+    (
+        {"batch_size": 128, "buffer_size": 100},
+        "batch_size=128 is not allowed: it must be at most",
+    ),
+    ({"batch_size": 0}, "batch_size=0 is not allowed: it must be an integer of at least 1"),
+    ({"buffer_size": -5}, "buffer_size=-5 is not allowed"),
+    ({"n_steps": 0}, "n_steps=0 is not allowed"),
+    ({"target_update_interval": 0}, "target_update_interval=0 is not allowed"),
+    ({"gamma": 1.5}, "gamma=1.5 is not allowed: it must be a number from 0 to 1"),
+    ({"tau": -0.1}, "tau=-0.1 is not allowed"),
+    ({"exploration_fraction": 2}, "exploration_fraction=2 is not allowed"),
+    ({"epistemic_fraction": 1.5}, "epistemic_fraction=1.5 is not allowed"),
+    ({"policy_kwargs": {"epistemic_scale": "median"}}, "epistemic_scale='median' is unknown"),
+    ({"exploration_final_eps": math.nan}, "exploration_final_eps=nan is not allowed"),
+    (
+        {"learning_rate": -1e-3},
+        "learning_rate=-0.001 is not allowed: it must be a finite",
+    ),
+    ({"learning_rate": "fast"}, "learning_rate='fast' is not allowed"),
+    ({"alpha_epistemic": -1.0}, "alpha_epistemic=-1.0 is not allowed"),
+    ({"alpha_instrumental": math.inf}, "alpha_instrumental=inf is not allowed"),
+    ({"max_grad_norm": 0}, "max_grad_norm=0 is not allowed: it must be above 0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), BAD_ARGUMENTS, ids=[str(case) for case, _ in BAD_ARGUMENTS]
+)
+def test_bad_argument_is_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ANGC("CartPole-v1", **{**TINY, **arguments})
+
+
+def test_continuous_actions_are_refused_by_sb3() -> None:
+    with pytest.raises(AssertionError, match="The algorithm only supports"):
+        ANGC("Pendulum-v1")
+
+
+@pytest.mark.parametrize("start", [1, -1])
+def test_actions_that_do_not_count_from_zero_are_refused(start: int) -> None:
+    """An agent's actions are the indices of its values: it would take actions that there are not."""
+    env = ScriptedEnv(lambda count: (0, 0, False, False))
+    env.action_space = spaces.Discrete(3, start=start)
+    with pytest.raises(ValueError, match=rf"Discrete\(3, start={start}\) is not allowed: .* start at 0"):
+        ANGC(env, **TINY)
+
+
+def test_unknown_environment_names_the_closest() -> None:
+    with pytest.raises(ValueError, match=r"env='CartPol-v1' is not a registered environment: .*`CartPole`"):
+        ANGC("CartPol-v1")
+    with pytest.raises(ValueError, match=r"env='CartPol-v1' is not a registered environment: .*`CartPole`"):
+        ANGC("MlpPolicy", "CartPol-v1")
+    with pytest.raises(ValueError, match=r"Namespace Nobodys not found\. Have you installed"):
+        ANGC("Nobodys/Breakout-v5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("MlpPolcy",),
+            "env='MlpPolcy' is not a registered environment: .* Or is the policy 'MlpPolicy' meant",
+        ),
+        (("MlpPolicy",), "env=None is not allowed"),
+        ((ANGCPolicy,), "env=None is not allowed"),
+        (
+            (ScriptedEnv,),
+            "policy=ScriptedEnv is not allowed: it must be MlpPolicy, CnnPolicy, MultiInputPolicy",
+        ),
+        ((DQNPolicy, "CartPole-v1"), "policy=DQNPolicy is not allowed: it must be MlpPolicy"),
+    ],
+    ids=str,
+)
+def test_policy_and_environment_mistaken(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ANGC(*arguments)
+
+
+def test_trainable_features_extractor_is_refused() -> None:
+    class Images(gym.Env[Any, Any]):
+        observation_space = spaces.Box(0, 255, (3, 36, 36), np.uint8)
+        action_space = spaces.Discrete(2)
+
+    with pytest.raises(ValueError, match="NatureCNN has trainable parameters, which would need"):
+        ANGC("MlpPolicy", Images(), policy_kwargs={"features_extractor_class": NatureCNN}, buffer_size=100)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("what", ["reward", "observation", "terminal observation"])
+def test_value_that_is_not_finite_stops_before_the_buffer(what: str, value: float) -> None:
+    def step(count: int) -> tuple[float, float, bool, bool]:
+        is_bad = count == 80
+        observation = value if is_bad and what != "reward" else 0.0
+        reward = value if is_bad and what == "reward" else 1.0
+        return observation, reward, is_bad and what == "terminal observation", False
+
+    model = ANGC(ScriptedEnv(step), **TINY)
+    with pytest.raises(ValueError, match=f"The environment returned a {what} that is not finite"):
+        model.learn(200)
+    assert model._n_updates > 0
+    assert all(th.isfinite(parameter).all() for parameter in model.policy.parameters())
+    assert model.replay_buffer is not None
+    assert model.replay_buffer.size() == 79
+    assert np.isfinite(model.replay_buffer.rewards).all()
+
+
+def test_first_observation_that_is_not_finite() -> None:
+    class Broken(ScriptedEnv):
+        def reset(self, **kwargs: Any) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+            return np.full(2, np.nan, np.float32), {}
+
+    with pytest.raises(ValueError, match="The environment returned a first observation that is not finite"):
+        ANGC(Broken(lambda count: (0, 0, False, False)), **TINY).learn(10)
+
+
+def test_divergence_names_the_circuit_and_keeps_the_weights_finite() -> None:
+    settings: dict[str, Any] = {"circuit": "paper", "net_arch": [16, 16]}
+    settings["circuit_kwargs"] = {"weight_norm": None, "step_size": 50.0, "inference_steps": 60}
+    model = ANGC("CartPole-v1", **{**TINY, "policy_kwargs": settings})
+    with pytest.raises(ValueError, match=r"(controller|generator) diverged in layer \d of 3"):
+        model.learn(500)
+    assert all(th.isfinite(parameter).all() for parameter in model.policy.parameters())

@@ -1,0 +1,141 @@
+"""Compiled updates: the same results, and a way back where compiling does not work."""
+
+import shutil
+import sysconfig
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch as th
+from stable_baselines3.common.envs import SimpleMultiObsEnv
+
+from sb3_angc import ANGC
+from sb3_angc.circuit import PRESETS
+from sb3_angc.common.compiling import Compiled
+from tests.agents import TINY
+from tests.envs import ScriptedEnv
+
+HAS_COMPILER = shutil.which("g++") is not None and (Path(sysconfig.get_path("include")) / "Python.h").exists()
+
+
+@pytest.fixture(autouse=True)
+def no_compiled_code_of_other_tests() -> None:
+    th.compiler.reset()
+
+
+def compiled(model: ANGC, backend: str = "aot_eager") -> ANGC:
+    """The model, its updates traced and made functional, but left to torch instead of a compiler."""
+    model._work_out = Compiled(model._local_updates, backend)
+    return model
+
+
+def assert_alike(one: ANGC, other: ANGC, tolerance: float) -> None:
+    assert one._n_updates == other._n_updates > 20
+    th.testing.assert_close(
+        dict(one.policy.state_dict()), dict(other.policy.state_dict()), rtol=tolerance, atol=tolerance
+    )
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "without generator": {"alpha_epistemic": 0.0},
+    "one step, one estimate": {"n_steps": 1, "double_q": False},
+    "all actions clamped": {"clamp_all_actions": True},
+    "mean, clipping, three sweeps": {
+        "policy_kwargs": {
+            "net_arch": [16, 16],
+            "epistemic_scale": "mean",
+            "circuit_kwargs": {"max_discrepancy": 1.0, "inference_steps": 3},
+        }
+    },
+    "leak, decay, tanh": {
+        "policy_kwargs": {
+            "net_arch": [16, 16],
+            "circuit_kwargs": {"leak": 0.1, "alignment_decay": 1e-3, "activation": "tanh"},
+        }
+    },
+    **{name: {"policy_kwargs": {"net_arch": [16, 16], "circuit": name}} for name in PRESETS},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_compiled_updates_are_the_updates(variant: str) -> None:
+    arguments = {**TINY, **VARIANTS[variant]}
+    plain = ANGC("CartPole-v1", **arguments).learn(150)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "torch.compile does not work")
+        other = compiled(ANGC("CartPole-v1", **arguments)).learn(150)
+    # Rounding differs; what follows from it grows from update to update.
+    assert_alike(plain, other, tolerance=1e-4)
+
+
+def test_of_images_too() -> None:
+    env = SimpleMultiObsEnv(discrete_actions=True, channel_last=False)
+    arguments = {**TINY, "policy_kwargs": {"cnn_arch": [(2, 3, 4)], "net_arch": [16]}}
+    plain = ANGC(env, **arguments).learn(150)
+    other = compiled(ANGC(env, **arguments)).learn(150)
+    assert_alike(plain, other, tolerance=1e-4)
+
+
+@pytest.mark.skipif(not HAS_COMPILER, reason="needs g++ and the headers of Python")
+def test_with_a_compiler(tmp_path: Path) -> None:
+    plain = ANGC("CartPole-v1", **TINY).learn(150)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "torch.compile does not work")
+        fast = ANGC("CartPole-v1", **TINY, compile_updates=True).learn(150)
+        assert_alike(plain, fast, tolerance=1e-4)
+        # A saved one goes on compiled.
+        fast.save(tmp_path / "fast")
+        loaded = ANGC.load(tmp_path / "fast", gym.make("CartPole-v1"))
+        assert loaded.compile_updates
+        assert isinstance(loaded._work_out, Compiled)
+        loaded.learn(50, reset_num_timesteps=False)
+    assert loaded._n_updates > fast._n_updates
+
+
+def test_what_cannot_be_compiled_runs_as_it_is() -> None:
+    def broken(graph: th.fx.GraphModule, inputs: list[th.Tensor]) -> Any:
+        raise FileNotFoundError("no compiler on this machine\nand more")
+
+    plain = ANGC("CartPole-v1", **TINY).learn(150)
+    model = compiled(ANGC("CartPole-v1", **TINY), broken)  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="no compiler on this machine") as warned:
+        model.learn(150)
+    assert len(warned) == 1
+    assert_alike(plain, model, tolerance=0)
+
+
+def test_settling_that_depends_on_values_runs_as_it_is() -> None:
+    # Layer by layer, samples whose energy would rise stay where they are: not operations of tensors alone.
+    arguments = {**TINY, "policy_kwargs": {"circuit_kwargs": {"order": "inward"}}}
+    plain = ANGC("CartPole-v1", **arguments).learn(150)
+    model = compiled(ANGC("CartPole-v1", **arguments))
+    with pytest.warns(UserWarning, match="torch.compile does not work here"):
+        model.learn(150)
+    assert_alike(plain, model, tolerance=0)
+
+
+def test_errors_of_the_function_itself_come_out() -> None:
+    def negative(x: th.Tensor) -> th.Tensor:
+        raise ZeroDivisionError("of its own")
+
+    with (
+        pytest.warns(UserWarning, match="Observed exception"),
+        pytest.raises(ZeroDivisionError, match="of its own"),
+    ):
+        Compiled(negative, "eager")(th.ones(1))
+
+
+@pytest.mark.parametrize(("value", "reward"), [(0.0, 3e38), (3e20, 0.0)])
+def test_a_circuit_that_diverges_changes_nothing(value: float, reward: float) -> None:
+    def script(count: int) -> tuple[float, float, bool, bool]:
+        return (value, reward, False, False) if count > 60 else (0.0, 0.0, False, False)
+
+    arguments = {**TINY, "n_steps": 1, "policy_kwargs": {"normalize_features": False}}
+    model = compiled(ANGC("MlpPolicy", ScriptedEnv(script), **arguments))
+    with pytest.raises(ValueError, match="diverged: its local updates are not finite"):
+        model.learn(200)
+    # The scale of the epistemic reward among them
+    assert all(tensor.isfinite().all() for tensor in model.policy.state_dict().values())

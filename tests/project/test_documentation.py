@@ -1,0 +1,190 @@
+"""
+Code in README and docs/ runs as it is printed, with training cut short.
+
+Python blocks of a page run one after another, as a reader would. A block that cannot be run stands under
+the comment ``<!-- not run: reason -->``. Shell commands of the README are run too, except those that
+install (their extras are looked up), go through make (make reads them only) or start a whole study.
+"""
+
+import ast
+import itertools
+import pkgutil
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sb3_angc.circuit import CircuitSettings
+from tests.budget import shorten_training
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *PAGES]
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Block(NamedTuple):
+    """
+    A block of code in a page.
+
+    :param language: ``python``, ``sh``, …
+    :param code: The code, with as many empty lines before it as the page has
+    :param is_run: Whether it is to be run
+    """
+
+    language: str
+    code: str
+    is_run: bool
+
+
+def blocks(page: Path, language: str) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
+    for match in BLOCK.finditer(text):
+        if match["language"] == language:
+            yield Block(
+                language,
+                "\n" * text.count("\n", 0, match.start("code")) + match["code"],
+                match["reason"] is None,
+            )
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    for block in blocks(page, "sh"):
+        if block.is_run:
+            for line in block.code.replace("\\\n", " ").splitlines():
+                if words := shlex.split(line, comments=True):
+                    yield words
+
+
+def name(page: Path) -> str:
+    return page.stem
+
+
+def test_blocks_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# T\n\n```python\na = 1\n```\n\n<!-- not run: needs a screen -->\n\n```python\nb\n```\n"
+        "\n```sh\nls\n```\n"
+    )
+    assert list(blocks(page, "python")) == [
+        Block("python", "\n" * 3 + "a = 1\n", True),
+        Block("python", "\n" * 9 + "b\n", False),
+    ]
+    assert list(commands(page)) == [["ls"]]
+    assert len(list(blocks(README, "python"))) == README.read_text(encoding="utf-8").count("```python")
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=name)
+def test_python_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [block for block in blocks(page, "python") if block.is_run]
+    if not found:
+        pytest.skip("no Python on this page")
+    if any("plots" in block.code for block in found):
+        pytest.importorskip("matplotlib", reason="matplotlib is the extra 'plots'")
+    if any("_safe" in block.code for block in found):
+        pytest.importorskip("safetensors", reason="safetensors is the extra 'safe'")
+    monkeypatch.chdir(tmp_path)
+    shorten_training(monkeypatch)
+    namespace: dict[str, Any] = {"__name__": "documentation"}
+    for block in found:
+        exec(compile(block.code, str(page), "exec"), namespace)
+
+
+def test_shell_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shorten_training(monkeypatch)
+    found = list(commands(README))
+    assert [words[0] for words in found].count("make") >= 2
+    for words in found:
+        if words[:2] == ["python", "-m"] and words[2] != "benchmarks":
+            run_module(words[2], words[3:], monkeypatch)
+        else:
+            look_up(words)
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_shell_commands_exist(page: Path) -> None:
+    for words in commands(page):
+        look_up(words)
+
+
+def run_module(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``python -m module arguments``, in this process."""
+    if module == "sb3_angc.zoo":
+        pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
+    monkeypatch.setattr(sys, "argv", ["", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert ended.value.code in (0, None), [module, *arguments]
+
+
+def look_up(words: list[str]) -> None:
+    """Whether what a command names exists: make's targets, extras, modules, files of this repository."""
+    if words[0] == "make":
+        made = subprocess.run(["make", "-n", "-C", ROOT, *words[1:]], capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
+    elif words[:2] == ["pip", "install"]:
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        for asked in re.findall(r"\[([\w,]+)\]", " ".join(words)):
+            assert set(asked.split(",")) <= set(extras), words
+    elif words[:2] == ["python", "-m"] and words[2].split(".")[0] in (
+        "sb3_angc",
+        "benchmarks",
+        "tools",
+        "tests",
+    ):
+        path = ROOT / words[2].replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), words
+    for before, word in itertools.pairwise(words):
+        study = ROOT / "benchmarks" / "studies" / f"{Path(word).name}.yml"
+        if before in ("-o", "--output") or (word.startswith("benchmarks/results/") and study.exists()):
+            continue  # what a command makes
+        if word.startswith(("benchmarks/", "docs/", "examples/", "tests/")) and "=" not in word:
+            assert (ROOT / word.rstrip("/")).exists(), words
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_links_within_the_repository(page: Path) -> None:
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"https?:|mailto:|#", target):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+    for target in re.findall(r"\]\[(sb3_angc\.[\w.]+)\]", text):
+        pkgutil.resolve_name(target)  # raises if there is none
+        assert f"`{target.rpartition('.')[2]}" in text or target.rpartition(".")[2] in text
+
+
+def test_settings_page_has_each_setting_with_its_default() -> None:
+    told = {}
+    for line in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        argument = re.match(r"`(\w+)`", cells[2]) if len(cells) == 6 else None
+        if argument is not None and argument[1] != "layers":  # which is no setting
+            told[argument[1]] = ast.literal_eval(cells[3].strip("`"))
+            assert cells[1], argument[1]
+            assert cells[5], argument[1]
+    assert told == CircuitSettings().as_dict()
+
+
+def test_each_equation_is_linked_to_its_function() -> None:
+    parts = (ROOT / "docs" / "algorithm.md").read_text(encoding="utf-8").split("$$")
+    before_equations = parts[0:-1:2]
+    assert len(before_equations) >= 10
+    for text in before_equations:
+        # The text since the heading or the equation before it
+        assert re.search(r"\]\[sb3_angc\.[\w.]+\]", text.rpartition("\n## ")[2]), text
