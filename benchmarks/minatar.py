@@ -16,7 +16,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.dqn import CnnPolicy
 from torch import nn
 
-from sb3_angc.images import ImageExtractor, default_convolutions, default_hidden_sizes
+from sb3_angc.angc.features import ImageExtractor, default_convolutions, default_hidden_sizes
 
 register_envs()
 

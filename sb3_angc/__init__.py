@@ -3,9 +3,8 @@ Active Neural Generative Coding (ANGC) for Stable-Baselines3: reinforcement lear
 backpropagation.
 """
 
-from sb3_angc.angc.angc import ANGC
+from sb3_angc.angc import ANGC, ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
 from sb3_angc.circuit import NGCCircuit
-from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
 
 __version__ = "0.1.0"
 

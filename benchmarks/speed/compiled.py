@@ -11,7 +11,7 @@ from benchmarks.speed.comparisons import UPDATES_A_CALL, Row, row, update_rows, 
 from benchmarks.speed.plan import Plan
 from benchmarks.speed.timing import in_turn
 from sb3_angc import ANGC
-from sb3_angc.compiling import Compiled
+from sb3_angc.common.compiling import Compiled
 
 # A faster path must gain this much.
 GAIN = 1.3

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import torch as th
 
+from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.circuit import NGCCircuit
-from sb3_angc.policies import ANGCPolicy
 
 
 @dataclass(frozen=True)

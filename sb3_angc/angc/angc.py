@@ -22,14 +22,14 @@ from stable_baselines3.common.type_aliases import (
 )
 from stable_baselines3.common.utils import LinearSchedule
 
-from sb3_angc.angc.replay import FollowingNStepReplayBuffer
-from sb3_angc.common.checks import check_arguments, check_batch_fits, check_finite, check_weight
-from sb3_angc.circuit import CircuitDiagnostics, CircuitState, diagnose, learn
-from sb3_angc.common.compiling import Compiled
 from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy, policy_for
-from sb3_angc.saving.safe_files import load_safe, save_safe
-from sb3_angc.saving.resuming import ResumableAlgorithm
+from sb3_angc.angc.replay import FollowingNStepReplayBuffer
+from sb3_angc.circuit import CircuitDiagnostics, CircuitState, diagnose, learn
+from sb3_angc.common.checks import check_arguments, check_batch_fits, check_finite, check_weight
+from sb3_angc.common.compiling import Compiled
 from sb3_angc.common.workers import environments_of, watched_workers
+from sb3_angc.saving.resuming import ResumableAlgorithm
+from sb3_angc.saving.safe_files import load_safe, save_safe
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 

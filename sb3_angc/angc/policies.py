@@ -14,12 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from sb3_angc.common.checks import check_finite_tensor
-from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
-from sb3_angc.circuit.circuit import circuits_to_be_loaded
-from sb3_angc.circuit.layers import Layer
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
-from sb3_angc.saving.files import writing
 from sb3_angc.angc.features import (
     ImageExtractor,
     PartsExtractor,
@@ -29,6 +24,11 @@ from sb3_angc.angc.features import (
     observation_layers,
 )
 from sb3_angc.angc.normalization import RunningNormalization
+from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
+from sb3_angc.circuit.circuit import circuits_to_be_loaded
+from sb3_angc.circuit.layers import Layer
+from sb3_angc.common.checks import check_finite_tensor
+from sb3_angc.saving.files import writing
 
 SelfPolicy = TypeVar("SelfPolicy", bound="ANGCPolicy")
 
@@ -371,7 +371,8 @@ class CnnPolicy(ANGCPolicy):
 class MultiInputPolicy(ANGCPolicy):
     """
     Policy of ANGC for Dict observations: images among their parts (see
-    :func:`~sb3_angc.angc.features.is_image`) have convolutions of their own, the others are flattened and joined.
+    :func:`~sb3_angc.angc.features.is_image`) have convolutions of their own, the others are flattened
+    and joined.
 
     See :class:`ANGCPolicy` for the parameters.
     """

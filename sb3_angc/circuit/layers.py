@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from sb3_angc.circuit.synapses.convolutional import ConvSynapses
-from sb3_angc.circuit.synapses.parallel import ParallelSynapses
 from sb3_angc.circuit.synapses.dense import DenseSynapses
+from sb3_angc.circuit.synapses.parallel import ParallelSynapses
 
 
 @dataclass(frozen=True)

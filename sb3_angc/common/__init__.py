@@ -1,0 +1,1 @@
+"""What several parts need: checks of arguments, compiling, watching workers."""

@@ -1,0 +1,1 @@
+"""What an agent's circuits are doing: logged during training, and drawn."""

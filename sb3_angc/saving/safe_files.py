@@ -25,11 +25,11 @@ from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, Line
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 from torch import nn
 
+from sb3_angc.angc.features import ImageExtractor, PartsExtractor
 from sb3_angc.angc.replay import FollowingNStepReplayBuffer
 from sb3_angc.circuit import Activation
 from sb3_angc.circuit.circuit import circuits_to_be_loaded
 from sb3_angc.saving.files import writing
-from sb3_angc.angc.features import ImageExtractor, PartsExtractor
 
 if TYPE_CHECKING:
     from sb3_angc.angc.angc import ANGC

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from sb3_angc import ANGC
 from sb3_angc.angc.angc import Batch
-from sb3_angc.circuit import learn
 from sb3_angc.angc.epistemic import EpistemicReward
 from sb3_angc.angc.normalization import RunningNormalization
+from sb3_angc.circuit import learn
 from tests.agents import TINY
 from tests.envs import ScriptedEnv
 

@@ -17,10 +17,10 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTransposeImage
 
 from sb3_angc import ANGC
+from sb3_angc.angc.features import Sketch, default_convolutions, is_image, observation_layers
 from sb3_angc.circuit import Convolution
 from sb3_angc.circuit.synapses.convolutional import ConvSynapses
 from sb3_angc.circuit.synapses.parallel import ParallelSynapses
-from sb3_angc.angc.features import Sketch, default_convolutions, is_image, observation_layers
 from tests.agents import TINY
 
 TINY_IMAGES: dict[str, Any] = {

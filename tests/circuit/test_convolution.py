@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from sb3_angc.circuit import Convolution, NGCCircuit, diagnose
 from sb3_angc.circuit.synapses.convolutional import ConvSynapses
-from sb3_angc.circuit.synapses.parallel import ParallelSynapses
 from sb3_angc.circuit.synapses.dense import DenseSynapses
+from sb3_angc.circuit.synapses.parallel import ParallelSynapses
 
 SEES_MINATAR: list[Any] = [(4, 10, 10), Convolution(5, 3), 7, 3]
 STRIDES_AND_PADDING: list[Any] = [(2, 11, 8), Convolution(3, 4, 2, 1), Convolution(4, 3, 2, 2), 6, 3]

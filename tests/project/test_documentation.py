@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sb3_angc.circuit import CircuitSettings
+from sb3_angc.circuit import ACTIVATIONS, CircuitSettings
 from tests.budget import shorten_training
 
 if sys.version_info >= (3, 11):
@@ -100,6 +100,9 @@ def test_python_blocks(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pytest.importorskip("safetensors", reason="safetensors is the extra 'safe'")
     monkeypatch.chdir(tmp_path)
     shorten_training(monkeypatch)
+    known = dict(ACTIVATIONS)
+    monkeypatch.setattr("sb3_angc.circuit.activations.ACTIVATIONS", known)
+    monkeypatch.setattr("sb3_angc.circuit.ACTIVATIONS", known)  # a page adds one
     namespace: dict[str, Any] = {"__name__": "documentation"}
     for block in found:
         exec(compile(block.code, str(page), "exec"), namespace)

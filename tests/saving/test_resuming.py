@@ -22,9 +22,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_angc import ANGC
+from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.circuit import NGCCircuit
 from sb3_angc.circuit.synapses.dense import DenseSynapses
-from sb3_angc.angc.policies import ANGCPolicy
 from tests.agents import TINY
 from tests.processes import in_a_fork
 
