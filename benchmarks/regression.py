@@ -23,7 +23,7 @@ from torch import nn
 from benchmarks import pages
 from benchmarks.errors import Parser
 from benchmarks.results import read_json, write_json
-from sb3_angc.circuit import NGCCircuit, diagnose
+from sb3_angc.circuit import NGCCircuit, diagnose, learn
 from sb3_angc.circuit.settings import make_settings
 
 STEPS = 2000
@@ -132,7 +132,7 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
         if step == STEPS:
             break
         if network is None:
-            circuit.step(circuit.local_updates(circuit.settle(x[indices], y[indices])), optimizer)
+            learn({circuit: circuit.local_updates(circuit.settle(x[indices], y[indices]))}, optimizer)
         else:
             optimizer.zero_grad()
             loss = 0.5 * (network(x[indices]) - y[indices]).square().sum(1).mean()

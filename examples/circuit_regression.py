@@ -7,6 +7,7 @@ import torch as th
 from torch import nn
 
 from sb3_angc import NGCCircuit
+from sb3_angc.circuit import learn
 
 SIZES = [2, 64, 64, 1]
 
@@ -21,7 +22,7 @@ def train_circuit(x: th.Tensor, y: th.Tensor, steps: int) -> nn.Module:
     for _ in range(steps):
         batch = th.randint(len(x), (64,))
         state = circuit.settle(x[batch], y[batch])  # hidden layers between clamped input and output
-        circuit.step(circuit.local_updates(state), optimizer)
+        learn({circuit: circuit.local_updates(state)}, optimizer)
     return circuit
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch as th
 
-from sb3_angc.circuit import NGCCircuit
+from sb3_angc.circuit import NGCCircuit, learn
 
 SIZES = [8, 256, 256, 4]
 BATCH_SIZE = 128
@@ -67,7 +67,7 @@ def make_circuit(condition: Condition, seed: int) -> NGCCircuit:
         schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, TRAINING_STEPS)
         for _ in range(TRAINING_STEPS):
             x = th.randn(BATCH_SIZE, SIZES[0])
-            circuit.step(circuit.local_updates(circuit.settle(x, target(x))), optimizer)
+            learn({circuit: circuit.local_updates(circuit.settle(x, target(x)))}, optimizer)
             schedule.step()
     for bundle in circuit.bundles:
         bundle.weight.mul_(condition.scale)

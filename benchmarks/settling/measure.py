@@ -16,8 +16,7 @@ from benchmarks.settling import circuits
 from benchmarks.settling.circuits import BASE, SIZES, Condition, make_circuit
 from benchmarks.settling.problem import Potentials, Problem, State
 from benchmarks.settling.rules import RULES, make_settler, momentum
-from sb3_angc.circuit import NGCCircuit, diagnose
-from sb3_angc.circuit.settings import make_settings
+from sb3_angc.circuit import diagnose
 
 STEPS = (1, 2, 3, 5, 10, 20, 50)
 MINIMUM_STEPS = 2000
@@ -32,7 +31,7 @@ def setup() -> dict[str, Any]:
         "steps": list(STEPS),
         "training_steps": circuits.TRAINING_STEPS,
         "minimum_steps": MINIMUM_STEPS,
-        "base": make_settings(**BASE).as_dict(),
+        "base": BASE,
         "rules": {name: rule if isinstance(rule, dict) else rule.__name__ for name, rule in RULES.items()},
     }
 
@@ -54,14 +53,6 @@ def run_cell(condition: Condition, seed: int) -> dict[str, Any]:
         clamped = F.one_hot(th.randint(SIZES[-1], (circuits.BATCH_SIZE,)), SIZES[-1]).float()
     problem = Problem(circuit, x, y, clamped)
     in_double = problem.double()
-
-    # The bound's power iteration goes on from batch to batch: here it has had its batches.
-    warm = NGCCircuit(
-        SIZES, feedback=condition.feedback, order="inward", step_rule="spectral", inference_steps=50
-    )
-    warm.load_state_dict(circuit.state_dict())
-    warm.settle(x, y)
-    circuit.load_state_dict(warm.state_dict())
 
     start = State(in_double, in_double.project()).energy()
     tied = Problem(in_double.circuit, in_double.x, in_double.y, in_double.clamped)

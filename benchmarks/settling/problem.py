@@ -34,13 +34,18 @@ class Problem:
     feedbacks: list[th.Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
+        # The circuit's bound on its largest singular values gets better with every update: here it had some.
+        for bundle in self.circuit.bundles:
+            for _ in range(50):
+                bundle.track_norm()
         self.weights = [bundle.weight.detach() for bundle in self.circuit.bundles]
         self.feedbacks = [
             bundle.weight.detach() if bundle.feedback is None else bundle.feedback.detach()
             for bundle in self.circuit.bundles
         ]
-        largest = max(float(th.linalg.matrix_norm(weight, 2)) for weight in self.weights[1:])
-        self.bound = 1 / (1 + largest) ** 2  # over the largest curvature of all layers together
+        norms = [float(th.linalg.matrix_norm(weight, 2)) for weight in self.weights]
+        self.bound = 1 / (1 + max(norms[1:])) ** 2  # over the largest curvature of all layers together
+        self.spectral_bounds = [1 / (1 + norm**2) for norm in norms]
         self.own_bounds = [1 / (1 + weight.square().sum(0)) for weight in self.weights]
 
     def double(self) -> Problem:

@@ -1,5 +1,5 @@
 """
-Rules of settling: the circuit's own settings, and three that it does not offer, written here as plain
+Rules of settling: the circuit's own settings, and others that it does not offer, written here as plain
 reference code: their times are those of plain code.
 """
 
@@ -16,6 +16,35 @@ from benchmarks.settling.problem import Potentials, Problem, State
 from sb3_angc.circuit import NGCCircuit
 
 Rule = Callable[[Problem], Iterator[Potentials]]
+
+
+def search_line(state: State, layer: int) -> None:
+    """Move one layer to where the energy is lowest along its drive, on the tangent of ``phi``."""
+    change = state.drive(layer)
+    effect = (change * state.slope(layer)) @ state.problem.weights[layer + 1].T
+    effect = effect * state.problem.clamped if layer + 1 == len(state.potentials) else effect
+    fall = (effect * state.error(layer + 1)).sum(1) - (change * state.error(layer)).sum(1)
+    curvature = change.square().sum(1) + effect.square().sum(1)
+    gain = (fall / curvature.clamp(min=1e-30)).clamp(min=0)
+    state.move(layer, gain.unsqueeze(1) * change)
+
+
+def inward_line_search(problem: Problem) -> Iterator[Potentials]:
+    """Inward: one layer after the other from the output, each from fresh errors, by line search."""
+    state = State(problem, problem.project())
+    while True:
+        for layer in reversed(range(len(state.potentials))):
+            search_line(state, layer)
+        yield list(state.potentials)
+
+
+def inward_spectral(problem: Problem) -> Iterator[Potentials]:
+    """Inward; a layer's step is over 1 + the largest squared singular value of its outgoing weights."""
+    state = State(problem, problem.project())
+    while True:
+        for layer in reversed(range(len(state.potentials))):
+            state.move(layer, problem.spectral_bounds[layer + 1] * state.drive(layer))
+        yield list(state.potentials)
 
 
 def own_step(problem: Problem) -> Iterator[Potentials]:
@@ -43,12 +72,7 @@ def last_solved(problem: Problem) -> Iterator[Potentials]:
         solved = th.linalg.solve(identity + gated @ gated.transpose(1, 2), right)
         state.move(last, (solved.unsqueeze(1) @ gated).squeeze(1) - own)
         for layer in reversed(range(last)):
-            change = state.drive(layer)
-            effect = (change * state.slope(layer)) @ problem.weights[layer + 1].T
-            fall = (effect * state.error(layer + 1)).sum(1) - (change * state.error(layer)).sum(1)
-            curvature = change.square().sum(1) + effect.square().sum(1)
-            gain = (fall / curvature.clamp(min=1e-30)).clamp(min=0)
-            state.move(layer, gain.unsqueeze(1) * change)
+            search_line(state, layer)
         yield list(state.potentials)
 
 
@@ -69,9 +93,9 @@ def momentum(problem: Problem) -> Iterator[Potentials]:
 # Settings of the circuit, or a rule of this module.
 RULES: dict[str, dict[str, Any] | Rule] = {
     "sweep, line search (default)": {"order": "sweep", "step_rule": "line_search"},
-    "inward, line search": {"order": "inward", "step_rule": "line_search"},
+    "inward, line search": inward_line_search,
     "inward, last layer solved": last_solved,
-    "inward, spectral": {"order": "inward", "step_rule": "spectral"},
+    "inward, spectral": inward_spectral,
     "inward, each neuron's own": own_step,
     "simultaneous, spectral": {"order": "simultaneous", "step_rule": "spectral"},
     "simultaneous, momentum": momentum,
@@ -89,4 +113,4 @@ def make_settler(rule: str, problem: Problem, steps: int) -> Callable[[], Potent
     circuit = NGCCircuit(SIZES, feedback=problem.circuit.settings.feedback, **settings).to(problem.x.dtype)
     circuit.load_state_dict(problem.circuit.state_dict())
     clamped = None if bool(problem.clamped.all()) else problem.clamped
-    return lambda: circuit.settle(problem.x, problem.y, clamped).potentials[:-1]
+    return lambda: circuit.settle(problem.x, problem.y, clamped).potentials

@@ -2,84 +2,41 @@
 
 from __future__ import annotations
 
-import difflib
-import pathlib
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple, TypeVar
+import warnings
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import (
-    GymEnv,
-    MaybeCallback,
-    Schedule,
-)
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy, policy_for
-from sb3_angc.angc.replay import FollowingNStepReplayBuffer
-from sb3_angc.circuit import CircuitDiagnostics, CircuitState, diagnose, learn
-from sb3_angc.common.checks import check_arguments, check_batch_fits, check_finite, check_weight
-from sb3_angc.common.compiling import Compiled
+from sb3_angc.angc import replay, update
+from sb3_angc.angc.arguments import (
+    check_arguments,
+    check_batch_fits,
+    check_transition,
+    make_policy_and_env,
+)
+from sb3_angc.angc.epistemic import epistemic_schedule
+from sb3_angc.angc.features import ImageExtractor, PartsExtractor
+from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
+from sb3_angc.circuit import CircuitDiagnostics, diagnose, learn
+from sb3_angc.common.checks import check_finite, check_weight
+from sb3_angc.common.compiling import CompiledIfPossible
 from sb3_angc.common.workers import environments_of, watched_workers
-from sb3_angc.saving.resuming import ResumableAlgorithm
-from sb3_angc.saving.safe_files import load_safe, save_safe
+from sb3_angc.saving.resuming import ResumableAlgorithm, numpy_random_state_kept
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 
-DEFAULT_N_STEPS = 5
 # To 0 at the end of training: the last policy, not a lucky one on the way, is what remains.
 DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
-# Batches are sampled together up to so many numbers in all observations, from buffers that draw every
-# transition on its own: a batch cut out of a large sample is then a sample itself.
-FEATURES_AT_ONCE = 2**20
-DRAW_ONE_BY_ONE = (ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, FollowingNStepReplayBuffer)
-
-
-class Batch(NamedTuple):
-    """
-    Replayed transitions as the circuits see them.
-
-    :param features: Features of the observations, ``(batch, features_dim)``
-    :param actions: Actions taken, ``(batch, 1)``
-    :param taken: 1 at the action taken and 0 elsewhere, ``(batch, n_actions)``
-    :param next_features: Features of the observations ``n_steps`` later, ``(batch, features_dim)``
-    :param rewards: Discounted sum of the rewards until then, ``(batch, 1)``
-    :param discounts: What the value of the next observation counts; 0 where the episode
-        terminated, ``(batch, 1)``
-    :param following_features: Features of the observations one step later, which the generator
-        predicts, ``(batch, features_dim)``. A buffer of n-step returns other than
-        :class:`~sb3_angc.angc.replay.FollowingNStepReplayBuffer` gives ``next_features``.
-    """
-
-    features: th.Tensor
-    actions: th.Tensor
-    taken: th.Tensor
-    next_features: th.Tensor
-    rewards: th.Tensor
-    discounts: th.Tensor
-    following_features: th.Tensor
-
-
-class LocalUpdates(NamedTuple):
-    """
-    What the circuits learn from a batch.
-
-    :param updates: Updates of :meth:`~sb3_angc.circuit.circuit.NGCCircuit.local_updates` by circuit,
-        ``"controller"`` and, if it learns, ``"generator"``
-    :param loss: Mean energy of the controller before it settled, a number
-    :param epistemic_reward: Mean epistemic reward, a number; ``None`` without one
-    """
-
-    updates: dict[str, dict[str, th.Tensor]]
-    loss: th.Tensor
-    epistemic_reward: th.Tensor | None
 
 
 class ANGC(ResumableAlgorithm):
@@ -156,7 +113,12 @@ class ANGC(ResumableAlgorithm):
     exploration_schedule: Schedule
     epistemic_schedule: Schedule
     policy: ANGCPolicy
-    _work_out: Callable[[Batch, th.Tensor], LocalUpdates]
+    local_updates: Callable[..., update.LocalUpdates]
+    # What a safe file may name beside torch's classes
+    safe_classes: ClassVar[tuple[type, ...]] = (
+        *(FlattenExtractor, CombinedExtractor, ImageExtractor, PartsExtractor),
+        *(ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer, replay.SuccessorReplayBuffer),
+    )
 
     def __init__(
         self,
@@ -193,10 +155,11 @@ class ANGC(ResumableAlgorithm):
         clamp_all_actions: bool = False,
         compile_updates: bool = False,
     ) -> None:
-        policy, env = self._policy_and_env(policy, env, verbose)
+        policy, env = make_policy_and_env(policy, env, self.policy_aliases, verbose)
+        has_parts = env is not None and isinstance(env.observation_space, spaces.Dict)
         super().__init__(
             policy,
-            env,  # type: ignore[arg-type]  # None when a model is loaded without one
+            env,  # type: ignore[arg-type]  # SB3's load() passes None, too, and types it as not allowed
             learning_rate,
             buffer_size,
             learning_starts,
@@ -209,7 +172,9 @@ class ANGC(ResumableAlgorithm):
             replay_buffer_class=replay_buffer_class,
             replay_buffer_kwargs=replay_buffer_kwargs,
             optimize_memory_usage=optimize_memory_usage,
-            n_steps=1,  # set below, where `None` is resolved
+            n_steps=replay.choose_n_steps(
+                n_steps, replay_buffer_class, replay_buffer_kwargs, has_parts, optimize_memory_usage
+            ),
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
@@ -224,14 +189,6 @@ class ANGC(ResumableAlgorithm):
         self.exploration_final_eps = exploration_final_eps
         self.exploration_fraction = exploration_fraction
         self.target_update_interval = target_update_interval
-        if n_steps is None:
-            # Without an environment a model is being loaded, and gets the saved number.
-            has_parts = env is not None and isinstance(env.observation_space, spaces.Dict)
-            is_supported = replay_buffer_class is None and not has_parts and not optimize_memory_usage
-            n_steps = DEFAULT_N_STEPS if is_supported else 1
-            if replay_buffer_class is FollowingNStepReplayBuffer:
-                n_steps = (replay_buffer_kwargs or {}).get("n_steps", DEFAULT_N_STEPS)
-        self.n_steps = n_steps
         # For updating the target controller with multiple envs:
         self._n_calls = 0
         self.max_grad_norm = max_grad_norm
@@ -250,57 +207,28 @@ class ANGC(ResumableAlgorithm):
             check_batch_fits(batch_size, buffer_size)
             self._setup_model()
 
-    def _policy_and_env(
-        self, policy: str | type[ANGCPolicy] | GymEnv, env: GymEnv | str | None, verbose: int
-    ) -> tuple[str | type[ANGCPolicy], GymEnv | None]:
-        """
-        Make the environment; where it stands in the policy's place, choose the policy class.
-
-        :raises ValueError: If the policy is of another algorithm, or no environment has the given id
-        """
-        if isinstance(policy, type) and not issubclass(policy, ANGCPolicy):
-            raise ValueError(
-                f"policy={policy.__name__} is not allowed: it must be {', '.join(self.policy_aliases)}, "
-                "a subclass of sb3_angc.angc.policies.ANGCPolicy or, alone, an environment"
-            )
-        is_policy = isinstance(policy, type) or policy in self.policy_aliases
-        if env is None and not is_policy:
-            policy, env = "", policy
-        try:
-            env = maybe_make_env(env, verbose) if env is not None else None
-        except gym.error.UnregisteredEnv as error:
-            close = difflib.get_close_matches(str(env), self.policy_aliases, n=1)
-            meant = f" Or is the policy {close[0]!r} meant?" if close else ""
-            raise ValueError(f"env={env!r} is not a registered environment: {error}{meant}") from error
-        if policy == "" and env is not None:
-            policy = policy_for(env.observation_space)
-        return policy, env  # type: ignore[return-value]
-
     def _setup_model(self) -> None:
-        check_arguments(self)
-        n_steps = self.n_steps
-        has_parts = isinstance(self.observation_space, spaces.Dict)
-        if self.replay_buffer_class is None and n_steps > 1 and not has_parts:
-            self.replay_buffer_class = FollowingNStepReplayBuffer
-        if self.replay_buffer_class is FollowingNStepReplayBuffer:
-            # Of a loaded model both may have been given anew.
-            steps = {"n_steps": n_steps, "gamma": self.gamma}
-            self.replay_buffer_kwargs = {**self.replay_buffer_kwargs, **steps}
-            self.n_steps = 1  # or SB3 warns that it is ignored
-        super()._setup_model()
-        self.n_steps = n_steps
+        check_arguments(vars(self))
+        self.replay_buffer_class, self.replay_buffer_kwargs = replay.choose_buffer(
+            self.replay_buffer_class,
+            self.replay_buffer_kwargs,
+            self.n_steps,
+            self.gamma,
+            isinstance(self.observation_space, spaces.Dict),
+        )
+        with warnings.catch_warnings():
+            if self.replay_buffer_class is replay.SuccessorReplayBuffer:  # which does not ignore it
+                warnings.filterwarnings("ignore", message=".*`n_steps=.*` is ignored")
+            super()._setup_model()
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps,
             self.exploration_final_eps,
             self.exploration_fraction,
         )
-        fraction = self.epistemic_fraction
-        self.epistemic_schedule = LinearSchedule(
-            self.alpha_epistemic if fraction != 0 else 0.0,
-            self.alpha_epistemic if fraction is None else 0.0,
-            fraction or 1.0,
-        )
-        self._work_out = Compiled(self._local_updates) if self.compile_updates else self._local_updates
+        self.epistemic_schedule = epistemic_schedule(self.alpha_epistemic, self.epistemic_fraction)
+        self.local_updates = update.local_updates
+        if self.compile_updates:
+            self.local_updates = CompiledIfPossible(update.local_updates)
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         prepared = super()._setup_learn(*args, **kwargs)
@@ -327,14 +255,7 @@ class ANGC(ResumableAlgorithm):
         dones: np.ndarray[Any, Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        # One bad value in the buffer would reach the weights at some later, unrelated step.
-        check_finite("reward", reward)
-        check_finite("observation", new_obs)
-        for info in infos:
-            check_finite("terminal observation", info.get("terminal_observation"))
-        if self._vec_normalize_env is not None:  # which clips what is infinite
-            check_finite("reward", self._vec_normalize_env.get_original_reward())
-            check_finite("observation", self._vec_normalize_env.get_original_obs())
+        check_transition(new_obs, reward, infos, self._vec_normalize_env)
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def _on_step(self) -> None:
@@ -357,20 +278,23 @@ class ANGC(ResumableAlgorithm):
         # Update learning rate according to schedule
         self._update_learning_rate(policy.optimizer)
 
-        epistemic_weight = th.tensor(
-            self.epistemic_schedule(self._current_progress_remaining), device=self.device
-        )
+        epistemic_weight = None
+        if self.alpha_epistemic > 0:
+            weight = self.epistemic_schedule(self._current_progress_remaining)
+            epistemic_weight = th.tensor(weight, device=self.device)
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        replayed = self.replay_buffer, self.n_steps, self.gamma, self._vec_normalize_env
+        weights = self.alpha_instrumental, epistemic_weight
         losses, epistemic_rewards = [], []
-        for batch in self._batches(gradient_steps, batch_size):
-            updates, loss, epistemic_reward = self._work_out(batch, epistemic_weight)
-            learn(
-                {getattr(policy, name): of_circuit for name, of_circuit in updates.items()},
-                policy.optimizer,
-                self.max_grad_norm,
-            )
-            losses.append(loss)
-            if epistemic_reward is not None:
-                epistemic_rewards.append(epistemic_reward)
+        for batch in replay.batches(*replayed, policy, gradient_steps, batch_size):
+            found = self.local_updates(policy, batch, *weights, self.double_q, self.clamp_all_actions)
+            updates = {policy.controller: found.controller}
+            if found.generator is not None:
+                updates[policy.generator] = found.generator
+            learn(updates, policy.optimizer, self.max_grad_norm)
+            losses.append(found.loss)
+            if found.epistemic_reward is not None:
+                epistemic_rewards.append(found.epistemic_reward)
 
         # Increase update counter
         self._n_updates += gradient_steps
@@ -380,118 +304,37 @@ class ANGC(ResumableAlgorithm):
         if epistemic_rewards:
             self.logger.record("train/epistemic_reward", th.stack(epistemic_rewards).mean().item())
 
-    def _batches(self, n_batches: int, batch_size: int) -> Iterator[Batch]:
+    def sample(self, batch_size: int) -> replay.Batch:
         """
-        Replayed batches. Those of many updates are sampled and prepared at once, as far as memory and
-        the kind of buffer allow: on small networks that alone is a third of an update's time.
+        :param batch_size: Number of transitions
+        :return: Replayed transitions as the circuits see them now; nothing but the random state changes
         """
-        at_once = 1
-        if type(self.replay_buffer) in DRAW_ONE_BY_ONE:
-            at_once = max(FEATURES_AT_ONCE // (batch_size * self.policy.features_extractor.features_dim), 1)
-        for first in range(0, n_batches, at_once):
-            n_samples = min(at_once, n_batches - first) * batch_size
-            batches = self._sample(n_samples, update_statistics=True)
-            yield from map(Batch._make, zip(*(th.split(field, batch_size) for field in batches), strict=True))
-
-    def _sample(self, batch_size: int, update_statistics: bool) -> Batch:
         assert self.replay_buffer is not None, "The replay buffer is not defined"
-        if type(self.replay_buffer) is FollowingNStepReplayBuffer:
-            # Which may be older than these settings: a loaded one, or they were set meanwhile.
-            self.replay_buffer.n_steps, self.replay_buffer.gamma = self.n_steps, self.gamma
-        samples = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-        features = self.policy.features(samples.observations, update_statistics)
-        next_features = self.policy.features(samples.next_observations)
-        actions = samples.actions.long()
-        following = getattr(samples, "following_observations", None)
-        # For n-step replay, discount factor is gamma**n_steps (when no early termination)
-        discounts = self.gamma if samples.discounts is None else samples.discounts
-        return Batch(
-            features,
-            actions,
-            features.new_zeros(batch_size, int(self.policy.action_space.n)).scatter_(1, actions, 1.0),
-            next_features,
-            samples.rewards,
-            (1 - samples.dones) * discounts,
-            next_features if following is None else self.policy.features(following),
-        )
-
-    def _local_updates(self, batch: Batch, epistemic_weight: th.Tensor) -> LocalUpdates:
-        """
-        Let the circuits settle on a batch. Nothing is learned yet, and nothing but operations on tensors
-        depends on their values, so that this can be compiled.
-
-        :param epistemic_weight: Weight of the epistemic reward, a number
-        """
-        rewards = self.alpha_instrumental * batch.rewards
-        updates, mean_epistemic_reward = {}, None
-        if self.alpha_epistemic > 0:
-            generator = self.policy.generator
-            state = self._settle_generator(batch)
-            updates["generator"] = generator.local_updates(state)
-            epistemic_reward = self.policy.epistemic_reward(state.total_discrepancy)
-            mean_epistemic_reward = epistemic_reward.mean()
-            rewards = rewards + epistemic_weight * epistemic_reward
-        state = self._settle_controller(batch, self._target_values(batch, rewards))
-        updates["controller"] = self.policy.controller.local_updates(state)
-        # From the projection: half the mean squared TD error, times the output's precision
-        return LocalUpdates(updates, state.energies[0].mean(), mean_epistemic_reward)
-
-    def _settle_generator(self, batch: Batch) -> CircuitState:
-        """Let the generator settle between what was seen and done and what came of it."""
-        policy = self.policy
-        return policy.generator.settle(
-            policy.generator_input(batch.features, batch.taken),
-            policy.generator_features(batch.following_features),
-        )
-
-    def _target_values(self, batch: Batch, rewards: th.Tensor) -> th.Tensor:
-        """
-        :return: ``r + gamma * max_a Q_target(s', a)``, without the second term where the episode
-            terminated (a truncated one goes on), ``(batch, 1)``
-        """
-        next_values = self.policy.controller_target.project(batch.next_features)
-        chooser = self.policy.controller.project(batch.next_features) if self.double_q else next_values
-        next_values = next_values.gather(1, chooser.argmax(dim=1, keepdim=True))
-        return th.addcmul(rewards, batch.discounts, next_values)
-
-    def _settle_controller(self, batch: Batch, targets: th.Tensor) -> CircuitState:
-        """Let the controller settle between observation and target value."""
-        return self.policy.controller.settle(batch.features, *self._clamped_values(batch, targets))
-
-    def _clamped_values(self, batch: Batch, targets: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
-        """
-        :return: What the controller's output is clamped at, and where it is clamped (``None``:
-            everywhere), each ``(batch, n_actions)``
-        """
-        if self.clamp_all_actions:
-            return self.policy.controller.project(batch.features).scatter_(1, batch.actions, targets), None
-        return targets.expand_as(batch.taken), batch.taken
+        replayed = self.replay_buffer, self.n_steps, self.gamma, self._vec_normalize_env
+        samples = replay.draw(*replayed, batch_size)
+        features = self.policy.features(samples.observations)
+        return replay.as_batch(samples, features, self.policy, self.gamma)
 
     def diagnose(self, with_gradient: bool = False) -> dict[str, CircuitDiagnostics]:
         """
         Measure both circuits on one replayed batch, the controller with targets of the environment's
-        reward alone; nothing is learned, and the random state that training draws from is left as it was.
+        reward alone; nothing is learned, and the random state that training draws from stays as it is.
 
         :param with_gradient: Whether to compare the updates with the true gradient (by autograd)
         :return: Figures of ``"controller"`` and ``"generator"``
         """
-        self.policy.set_training_mode(False)
-        random_state = np.random.get_state()  # noqa: NPY002 -- what SB3's buffers draw from
-        batch = self._sample(self.batch_size, update_statistics=False)
-        np.random.set_state(random_state)  # noqa: NPY002
         policy = self.policy
-        values, clamped = self._clamped_values(
-            batch, self._target_values(batch, self.alpha_instrumental * batch.rewards)
-        )
-        generator_input = policy.generator_input(batch.features, batch.taken)
+        policy.set_training_mode(False)
+        with numpy_random_state_kept():
+            batch = self.sample(self.batch_size)
+        rewards = self.alpha_instrumental * batch.rewards
+        targets = update.target_values(policy, batch, rewards, self.double_q)
+        values, clamped = update.clamp_values(policy, batch, targets, self.clamp_all_actions)
+        seen = policy.generator_input(batch.features, batch.taken)
+        came = policy.generator_features(batch.successor_features)
         return {
             "controller": diagnose(policy.controller, batch.features, values, clamped, with_gradient),
-            "generator": diagnose(
-                policy.generator,
-                generator_input,
-                policy.generator_features(batch.following_features),
-                with_gradient=with_gradient,
-            ),
+            "generator": diagnose(policy.generator, seen, came, with_gradient=with_gradient),
         }
 
     def predict(
@@ -554,37 +397,8 @@ class ANGC(ResumableAlgorithm):
                 progress_bar=progress_bar,
             )
 
-    def save_safe(self, path: str | pathlib.Path) -> None:
-        """
-        Save weights and settings in a file that can execute nothing when it is loaded, see
-        :func:`sb3_angc.saving.safe_files.save_safe` and ``docs/safety.md``. Needs the extra ``safe``.
-
-        :param path: Path; ``.safetensors`` is added where it has no ending
-        """
-        save_safe(self, path)
-
-    @classmethod
-    def load_safe(
-        cls: type[SelfANGC],
-        path: str | pathlib.Path,
-        env: GymEnv | None = None,
-        device: th.device | str = "auto",
-        **kwargs: Any,
-    ) -> SelfANGC:
-        """
-        Load a file of :meth:`save_safe`, whoever made it: nothing in it is executed.
-
-        :param path: Path; ``.safetensors`` is added where there is no such file
-        :param env: the new environment to run the loaded model on
-            (can be None if you only need prediction from a trained model)
-        :param device: Device on which the code should run.
-        :param kwargs: Constructor's arguments that take the place of the saved ones
-        :return: new model instance with loaded weights
-        """
-        return load_safe(cls, path, env, device, **kwargs)
-
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_work_out"]
+        return [*super()._excluded_save_params(), "local_updates"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch as th
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from torch import nn
 
 EpistemicScale = Literal["maximum", "mean"]
@@ -12,6 +14,17 @@ EpistemicScale = Literal["maximum", "mean"]
 # How fast the running mean follows the surprise of new batches, and what a reward is cut off at.
 MEAN_RATE = 0.01
 LARGEST_REWARD = 5.0
+
+
+def epistemic_schedule(weight: float, fraction: float | None) -> Schedule:
+    """
+    :param weight: Weight of the epistemic reward at the start
+    :param fraction: Fraction of the training period over which it falls to 0; ``None`` leaves it as it is
+    :return: The weight by progress remaining, from 1 to 0
+    """
+    if fraction is None:
+        return ConstantSchedule(weight)
+    return ConstantSchedule(0.0) if fraction == 0 else LinearSchedule(weight, 0.0, fraction)
 
 
 class EpistemicReward(nn.Module):
@@ -24,7 +37,8 @@ class EpistemicReward(nn.Module):
     - ``scale="mean"``: by the running mean over batches, cut off at 5. The reward stays at 1 on the
       average, and tells which transitions are new compared with the rest.
 
-    The scale is a buffer, so that it is saved and loaded with the policy.
+    Asking for a reward changes nothing; :meth:`observe` moves what is usual. It is a buffer, so that it is
+    saved and loaded with the policy.
 
     :param scale: ``"maximum"`` or ``"mean"``
     :raises ValueError: If the scale is unknown
@@ -41,10 +55,9 @@ class EpistemicReward(nn.Module):
         self.scale = scale
         self.register_buffer("divisor", th.zeros(()))
 
-    def forward(self, discrepancy: th.Tensor) -> th.Tensor:
+    def observe(self, discrepancy: th.Tensor) -> None:
         """
-        :param discrepancy: Total discrepancy of each transition, at least 0, ``(batch,)``
-        :return: Epistemic reward of each transition, at least 0, ``(batch, 1)``
+        :param discrepancy: Total discrepancy of transitions that are learned from, at least 0, ``(batch,)``
         """
         if self.scale == "maximum":
             divisor = th.maximum(self.divisor, discrepancy.max())
@@ -53,5 +66,13 @@ class EpistemicReward(nn.Module):
             divisor = th.where(self.divisor > 0, self.divisor.lerp(mean, MEAN_RATE), mean)
         # A circuit that diverges must not leave its mark on the scale.
         self.divisor.copy_(th.where(divisor.isfinite(), divisor, self.divisor))
-        reward = discrepancy / divisor.clamp(min=th.finfo(discrepancy.dtype).tiny)
-        return reward.clamp_(max=LARGEST_REWARD).unsqueeze(1)
+
+    def forward(self, discrepancy: th.Tensor) -> th.Tensor:
+        """
+        ``r = discrepancy / divisor``.
+
+        :param discrepancy: Total discrepancy of each transition, at least 0, ``(batch,)``
+        :return: Epistemic reward of each transition, from 0 to 5, ``(batch, 1)``
+        """
+        reward = discrepancy / self.divisor.clamp(min=th.finfo(discrepancy.dtype).tiny)
+        return reward.clamp(max=LARGEST_REWARD).unsqueeze(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch as th
 from gymnasium import spaces
@@ -18,19 +18,15 @@ from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.angc.features import (
     ImageExtractor,
     PartsExtractor,
+    RunningNormalization,
     Sketch,
     default_hidden_sizes,
-    is_image,
     observation_layers,
 )
-from sb3_angc.angc.normalization import RunningNormalization
 from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
-from sb3_angc.circuit.circuit import circuits_to_be_loaded
 from sb3_angc.circuit.layers import Layer
 from sb3_angc.common.checks import check_finite_tensor
 from sb3_angc.saving.files import writing
-
-SelfPolicy = TypeVar("SelfPolicy", bound="ANGCPolicy")
 
 # DQN's `activation_fn` takes module classes; the same classes are understood here.
 MODULE_ACTIVATIONS: dict[type[nn.Module], str] = {
@@ -213,7 +209,8 @@ class ANGCPolicy(BasePolicy):
             *self.controller.prediction_parameters().values(),
             *self.generator.prediction_parameters().values(),
         ]
-        return self.optimizer_class(parameters, lr=learning_rate, **kwargs)  # type: ignore[call-arg]
+        make_optimizer: Callable[..., th.optim.Optimizer] = self.optimizer_class
+        return make_optimizer(parameters, lr=learning_rate, **kwargs)
 
     def update_target(self, tau: float) -> None:
         """
@@ -243,20 +240,40 @@ class ANGCPolicy(BasePolicy):
         """
         return self.controller.project(self.features(obs))
 
-    def features(self, obs: PyTorchObs, update_statistics: bool = False) -> th.Tensor:
+    def features(self, obs: PyTorchObs) -> th.Tensor:
         """
         :param obs: Observation, as tensor
-        :param update_statistics: Whether the normalisation takes them into its statistics first
         :return: What the circuits see of it, ``(batch, features_dim)``
         """
-        features = self.extract_features(obs, self.features_extractor)
+        return self.normalize(self.raw_features(obs))
+
+    def raw_features(self, obs: PyTorchObs) -> th.Tensor:
+        """
+        :param obs: Observation, as tensor
+        :return: Its features before normalisation, ``(batch, features_dim)``
+        """
+        return self.extract_features(obs, self.features_extractor)
+
+    def observe(self, raw_features: th.Tensor) -> None:
+        """
+        Let the normalisation take a batch into its statistics.
+
+        :param raw_features: Of :meth:`raw_features`
+        """
+        if self.normalization is not None:
+            self.normalization.update(raw_features[:, self.n_pixels :])
+
+    def normalize(self, raw_features: th.Tensor) -> th.Tensor:
+        """
+        :param raw_features: Of :meth:`raw_features`; pixels come first, and stay as they are
+        :return: What the circuits see, same shape
+        """
         if self.normalization is None:
-            return features
-        others = features[:, self.n_pixels :] if self.n_pixels > 0 else features
-        if update_statistics:
-            self.normalization.update(others)
-        normalized: th.Tensor = self.normalization(others)
-        return normalized if self.n_pixels == 0 else th.cat([features[:, : self.n_pixels], normalized], dim=1)
+            return raw_features
+        normalized: th.Tensor = self.normalization(raw_features[:, self.n_pixels :])
+        if self.n_pixels == 0:
+            return normalized
+        return th.cat([raw_features[:, : self.n_pixels], normalized], dim=1)
 
     def generator_features(self, features: th.Tensor) -> th.Tensor:
         """
@@ -298,21 +315,9 @@ class ANGCPolicy(BasePolicy):
         :raises OSError: If the file cannot be written; an older one is as it was then
         """
         content = io.BytesIO()
-        super().save(content)  # type: ignore[arg-type]
+        super().save(content)  # type: ignore[arg-type]  # SB3 takes files as well, and says paths alone
         with writing(path, suffix="") as file:
             file.write(content.getbuffer())
-
-    @classmethod
-    def load(cls: type[SelfPolicy], path: str, device: th.device | str = "auto") -> SelfPolicy:
-        """
-        Load a policy of :meth:`save`. It can run code: load only files that you trust.
-
-        :param path: Path to the file
-        :param device: Device on which the policy should be loaded.
-        :return: The policy
-        """
-        with circuits_to_be_loaded():
-            return super().load(path, device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
@@ -345,16 +350,6 @@ def _activation_of(activation_fn: str | Activation | type[nn.Module]) -> str | A
 
 
 MlpPolicy = ANGCPolicy
-
-
-def policy_for(observation_space: spaces.Space[Any]) -> str:
-    """
-    :param observation_space: An environment's observation space
-    :return: Name of the policy class for it
-    """
-    if isinstance(observation_space, spaces.Dict):
-        return "MultiInputPolicy"
-    return "CnnPolicy" if is_image(observation_space) else "MlpPolicy"
 
 
 class CnnPolicy(ANGCPolicy):

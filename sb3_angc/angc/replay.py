@@ -1,23 +1,34 @@
-"""n-step returns for an agent whose generator predicts a single step, and the end of a trajectory."""
+"""
+From the replay buffer to what the circuits see.
+
+The controller learns from returns of ``n_steps``, the generator from a single step: a sample holds what came
+after one step, the *successor*, and what came after ``n_steps`` (or at the episode's end), where the rewards
+are summed up and the value of the rest is *bootstrapped*.
+"""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
-from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
+
+from sb3_angc.angc.policies import ANGCPolicy
+
+DEFAULT_N_STEPS = 5
+# Batches are sampled together up to so many numbers in all their observations.
+FEATURES_AT_ONCE = 2**20
 
 
-class NStepSamples(NamedTuple):
+class SuccessorSamples(NamedTuple):
     """
-    SB3's replayed samples of n steps, and what followed at once.
+    SB3's replayed samples, whose next observations are ``n_steps`` later, and the successors.
 
-    :param following_observations: Observations one step after ``observations``, where
-        ``next_observations`` are ``n_steps`` after them; same shape
+    :param successors: Observations one step after ``observations``; same shape
     """
 
     observations: th.Tensor
@@ -25,48 +36,174 @@ class NStepSamples(NamedTuple):
     next_observations: th.Tensor
     dones: th.Tensor
     rewards: th.Tensor
-    discounts: th.Tensor | None
-    following_observations: th.Tensor
+    discounts: th.Tensor
+    successors: th.Tensor
 
 
-class FollowingNStepReplayBuffer(NStepReplayBuffer):
+class SuccessorReplayBuffer(NStepReplayBuffer):
     """
-    Replay buffer of n-step returns that also gives the observation one step later: the controller
-    learns from n steps, the generator from one. Its parameters are those of SB3's ``NStepReplayBuffer``.
+    Replay buffer of n-step returns that also gives the observation one step later. Its parameters are those
+    of SB3's ``NStepReplayBuffer``, and so are its samples, from the same draws.
     """
 
-    def _get_samples(  # type: ignore[override]  # SB3's samples and one field more
+    def _get_samples(  # type: ignore[override]  # SB3's tuple of samples cannot be extended
         self, batch_inds: np.ndarray[Any, Any], env: VecNormalize | None = None
-    ) -> NStepSamples:
-        env_indices: Any = 0
-        if self.n_envs > 1:
-            # SB3 draws an environment for each index first of all. The same draw, twice:
-            random_state = np.random.get_state()  # noqa: NPY002 -- what SB3's buffers draw from
-            env_indices = np.random.randint(0, self.n_envs, size=batch_inds.shape)  # noqa: NPY002
-            np.random.set_state(random_state)  # noqa: NPY002
-        samples = super()._get_samples(batch_inds, env)
-        following = self._normalize_obs(self.next_observations[batch_inds, env_indices], env)
-        return NStepSamples(*samples, following_observations=self.to_torch(following))  # type: ignore[arg-type]
+    ) -> SuccessorSamples:
+        envs = np.random.randint(0, self.n_envs, size=batch_inds.shape)  # noqa: NPY002 -- as SB3 draws
+        steps = (batch_inds[:, None] + np.arange(self.n_steps)) % self.buffer_size
+        each_env = envs[:, None]
+        # A trajectory ends where its episode does, and at the newest transition.
+        ends = (self.dones[steps, each_env] > 0) | (self.timeouts[steps, each_env] > 0)
+        ends |= steps == (self.pos - 1) % self.buffer_size
+        counts = np.cumsum(ends, axis=1) - ends == 0  # up to the first end, which counts as well
+        n_counted = counts.sum(axis=1, keepdims=True)
+        last = (batch_inds + n_counted[:, 0] - 1) % self.buffer_size
+
+        rewards = self._normalize_reward(self.rewards[steps, each_env], env)
+        powers = self.gamma ** np.arange(self.n_steps, dtype=np.float32)
+        terminated = self.dones[last, envs] * (1 - self.timeouts[last, envs])
+
+        def observations(stored: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> th.Tensor:
+            return self.to_torch(np.asarray(self._normalize_obs(stored[rows, envs], env)))
+
+        return SuccessorSamples(
+            observations(self.observations, batch_inds),
+            self.to_torch(self.actions[batch_inds, envs]),
+            observations(self.next_observations, last),
+            self.to_torch(terminated[:, None]),
+            self.to_torch((rewards * powers * counts).sum(axis=1, keepdims=True)),
+            self.to_torch(self.gamma ** n_counted.astype(np.float32)),
+            observations(self.next_observations, batch_inds),
+        )
 
 
-def end_last_trajectory(buffer: ReplayBuffer) -> None:
+class Batch(NamedTuple):
     """
-    Mark the newest transition as the last of its trajectory, since the environment is reset after
-    it: nothing is then summed, bootstrapped or relabelled across the gap. It counts as truncated,
-    not as terminated, except where next observations are not stored (``optimize_memory_usage``).
+    Replayed transitions as the circuits see them.
 
-    :param buffer: Replay buffer; one without a transition stays as it is
+    :param features: Features of the observations ``s_t``, ``(batch, features_dim)``
+    :param actions: Actions taken ``a_t``, ``(batch, 1)``
+    :param taken: 1 at the action taken and 0 elsewhere, ``(batch, n_actions)``
+    :param successor_features: Features of ``s_{t+1}``, which the generator predicts,
+        ``(batch, features_dim)``. A buffer of n-step returns other than :class:`SuccessorReplayBuffer` gives
+        ``bootstrap_features``.
+    :param bootstrap_features: Features of ``s_{t+n}``, ``(batch, features_dim)``
+    :param rewards: Discounted sum of the rewards until then, ``(batch, 1)``
+    :param discounts: What the value of ``s_{t+n}`` counts; 0 where the episode terminated, ``(batch, 1)``
     """
-    if buffer.pos == buffer.buffer_size:  # interrupted between adding and turning round
-        buffer.full, buffer.pos = True, 0
-    if buffer.size() == 0:
-        return
-    if isinstance(buffer, HerReplayBuffer):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of what is intended here
-            buffer.truncate_last_trajectory()
-        return
-    goes_on = buffer.dones[buffer.pos - 1] == 0
-    buffer.dones[buffer.pos - 1, goes_on] = 1
-    if not buffer.optimize_memory_usage:
-        buffer.timeouts[buffer.pos - 1, goes_on] = 1
+
+    features: th.Tensor
+    actions: th.Tensor
+    taken: th.Tensor
+    successor_features: th.Tensor
+    bootstrap_features: th.Tensor
+    rewards: th.Tensor
+    discounts: th.Tensor
+
+
+def choose_n_steps(
+    n_steps: int | None,
+    replay_buffer_class: type[ReplayBuffer] | None,
+    replay_buffer_kwargs: dict[str, Any] | None,
+    has_parts: bool,
+    optimize_memory_usage: bool,
+) -> int:
+    """
+    :param n_steps: The argument of ``ANGC``; ``None`` is 5 where SB3 supports n-step returns, and 1 elsewhere
+    :param has_parts: Whether observations are Dicts
+    :return: The number of steps
+    """
+    if n_steps is not None:
+        return n_steps
+    if replay_buffer_class is SuccessorReplayBuffer:
+        return int((replay_buffer_kwargs or {}).get("n_steps", DEFAULT_N_STEPS))
+    is_supported = replay_buffer_class is None and not has_parts and not optimize_memory_usage
+    return DEFAULT_N_STEPS if is_supported else 1
+
+
+def choose_buffer(
+    replay_buffer_class: type[ReplayBuffer] | None,
+    replay_buffer_kwargs: dict[str, Any],
+    n_steps: int,
+    gamma: float,
+    has_parts: bool,
+) -> tuple[type[ReplayBuffer] | None, dict[str, Any]]:
+    """
+    :return: Class and arguments of the replay buffer; ``None`` leaves the choice to SB3. Parameters as in
+        :func:`choose_n_steps`.
+    """
+    if replay_buffer_class is None and n_steps > 1 and not has_parts:
+        replay_buffer_class = SuccessorReplayBuffer
+    if replay_buffer_class is SuccessorReplayBuffer:
+        replay_buffer_kwargs = {**replay_buffer_kwargs, "n_steps": n_steps, "gamma": gamma}
+    return replay_buffer_class, replay_buffer_kwargs
+
+
+def draw(
+    buffer: ReplayBuffer, n_steps: int, gamma: float, env: VecNormalize | None, n_samples: int
+) -> ReplayBufferSamples | SuccessorSamples:
+    """
+    :param buffer: Any replay buffer of SB3
+    :param n_steps: Of the returns that a :class:`SuccessorReplayBuffer` sums up
+    :param gamma: Discount factor of these
+    :param env: Environment whose statistics normalise observations and rewards, as in SB3
+    :param n_samples: Number of transitions
+    :return: The buffer's samples
+    """
+    if isinstance(buffer, SuccessorReplayBuffer):
+        # Both may have been set since the buffer was made, or loaded from a file.
+        buffer.n_steps, buffer.gamma = n_steps, gamma
+    return buffer.sample(n_samples, env=env)
+
+
+def as_batch(
+    samples: ReplayBufferSamples | SuccessorSamples, features: th.Tensor, policy: ANGCPolicy, gamma: float
+) -> Batch:
+    """
+    :param samples: Of a replay buffer
+    :param features: Features of the samples' observations, ``(batch, features_dim)``
+    :param policy: Knows the features of the other observations
+    :param gamma: Discount factor, for samples that bring no discounts
+    """
+    actions = samples.actions.long()
+    bootstrap_features = policy.features(samples.next_observations)
+    successor_features = bootstrap_features
+    if isinstance(samples, SuccessorSamples):
+        successor_features = policy.features(samples.successors)
+    return Batch(
+        features,
+        actions,
+        features.new_zeros(len(features), int(policy.action_space.n)).scatter_(1, actions, 1.0),
+        successor_features,
+        bootstrap_features,
+        samples.rewards,
+        (1 - samples.dones) * (gamma if samples.discounts is None else samples.discounts),
+    )
+
+
+def batches(
+    buffer: ReplayBuffer,
+    n_steps: int,
+    gamma: float,
+    env: VecNormalize | None,
+    policy: ANGCPolicy,
+    n_batches: int,
+    batch_size: int,
+) -> Iterator[Batch]:
+    """
+    Batches to learn from: the policy's normalisation takes each into its statistics first. Those of many
+    updates are drawn and prepared together, as far as memory allows: on small networks that alone is a
+    third of an update's time.
+
+    :param policy: The policy, whose normalisation goes on
+    :param n_batches: Number of batches, of ``batch_size`` transitions each. Others as in :func:`draw`
+    """
+    at_once = max(FEATURES_AT_ONCE // (batch_size * policy.features_extractor.features_dim), 1)
+    for first in range(0, n_batches, at_once):
+        n = min(at_once, n_batches - first)
+        samples = draw(buffer, n_steps, gamma, env, n * batch_size)
+        raw = policy.raw_features(samples.observations)
+        policy.observe(raw)
+        drawn = as_batch(samples, policy.normalize(raw), policy, gamma)
+        # Dealt out in turn, as cards are: some buffers return one kind of transition before the other.
+        yield from (Batch._make(field[index::n] for field in drawn) for index in range(n))

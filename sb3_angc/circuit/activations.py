@@ -29,18 +29,6 @@ class Activation:
     function: Callable[[th.Tensor], th.Tensor]
     derivative: Callable[[th.Tensor], th.Tensor]
 
-    def with_derivative(self, potential: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """
-        :param potential: ``z``, of any shape
-        :return: ``phi(z)``, in memory of its own, and ``phi'(z)``
-        """
-        value = self.function(potential)
-        if (self.function, self.derivative) == (th.relu, _relu_derivative):
-            return value, value.sign()
-        if th.compiler.is_compiling() or value.data_ptr() == potential.data_ptr():
-            value = value.clone()
-        return value, self.derivative(potential)
-
 
 def _identity(potential: th.Tensor) -> th.Tensor:
     return potential

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch as th
 from torch import nn
 
+from sb3_angc.circuit import inference
 from sb3_angc.circuit.activations import get_activation
-from sb3_angc.circuit.layers import Layer, PlainSynapses, make_synapses, plain_synapses
-from sb3_angc.circuit.learning import learn
+from sb3_angc.circuit.layers import Layer, make_synapses, synapses_by_name
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
-from sb3_angc.circuit.settling import Settling
 from sb3_angc.circuit.state import CircuitState
-from sb3_angc.circuit.sweeping import Sweeping
+from sb3_angc.circuit.synapses import Synapses
 
-_to_be_loaded = contextvars.ContextVar("to_be_loaded", default=False)
-
-
-@contextlib.contextmanager
-def circuits_to_be_loaded() -> Iterator[None]:
-    """
-    Circuits made within this context skip the mirror phase: ``load_state_dict`` is going to give them
-    the error weights of a trained circuit. (The phase takes seconds with large images.)
-    """
-    token = _to_be_loaded.set(True)
-    try:
-        yield
-    finally:
-        _to_be_loaded.reset(token)
+# Steps of power iteration when a circuit is made; one for each update follows.
+FIRST_ITERATIONS = 20
 
 
 class NGCCircuit(nn.Module):
@@ -45,7 +30,7 @@ class NGCCircuit(nn.Module):
     Regression, without any reinforcement learning:
 
     >>> import torch as th
-    >>> from sb3_angc.circuit import Convolution, NGCCircuit
+    >>> from sb3_angc.circuit import Convolution, NGCCircuit, learn
     >>> _ = th.manual_seed(0)
     >>> x = th.rand(512, 2)
     >>> y = x[:, :1] * x[:, 1:]
@@ -53,7 +38,7 @@ class NGCCircuit(nn.Module):
     >>> optimizer = th.optim.Adam(circuit.parameters(), lr=1e-2)
     >>> for _ in range(500):
     ...     state = circuit.settle(x, y)
-    ...     circuit.step(circuit.local_updates(state), optimizer)
+    ...     learn({circuit: circuit.local_updates(state)}, optimizer)
     >>> bool((circuit.project(x) - y).square().mean() < 1e-3 * y.var())
     True
 
@@ -78,7 +63,7 @@ class NGCCircuit(nn.Module):
     :raises ValueError: If a layer, the preset or a setting is not allowed
     """
 
-    bundles: list[PlainSynapses]
+    bundles: list[Synapses]
     learning_time: th.Tensor
 
     def __init__(
@@ -93,33 +78,27 @@ class NGCCircuit(nn.Module):
         self._list_synapses()
         # Sum of the learning rates of all steps so far, on which the alignment decay depends.
         self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
-        for matrix in self._matrices():
+        for matrix in self.matrices():
             matrix.mul_(self.settings.init_scale)
-        self._constrain_weights()
-        self._mirror(self._plain_synapses.values())
+        self.normalize_weights()
+        self._prepare(self.plain_synapses.values())
 
     def _list_synapses(self) -> None:
         # Looking these up in the modules anew each time would cost more than small layers' products.
-        # Bundles side by side have no weights of their own; all others do.
-        self.bundles = list(self.synapses)  # type: ignore[arg-type]
-        self._plain_synapses = plain_synapses(self)
+        # Bundles side by side have the methods of all others, but no weights of their own.
+        self.bundles = list(cast("Iterable[Synapses]", self.synapses))
+        self.plain_synapses = synapses_by_name(self)
+        self.synapses_with_feedback = [s for s in self.plain_synapses.values() if s.feedback is not None]
         self._prediction_parameters = {
             name: value for name, value in self.named_parameters() if not name.endswith("feedback")
         }
-        # Bundles with error weights of their own: W and E stand at the same place in both lists.
-        self._with_feedback = [
-            bundle for bundle in self._plain_synapses.values() if bundle.feedback is not None
-        ]
-        self._weights: list[th.Tensor] = [bundle.weight for bundle in self._with_feedback]
-        self._feedbacks: list[th.Tensor] = [bundle.feedback for bundle in self._with_feedback]  # type: ignore[misc]
 
-    def replace_synapses(self, index: int, bundle: nn.Module) -> None:
+    def replace_synapses(self, index: int, bundle: Synapses) -> None:
         """
         Put synapses of another type in the place of a bundle, before any optimizer is made.
 
         :param index: The bundle's place, 0 next to the input
-        :param bundle: Synapses with the methods of :class:`~sb3_angc.circuit.synapses.dense.DenseSynapses`,
-            between layers of the same sizes; learned feedback gets its mirror phase
+        :param bundle: Synapses between layers of the same sizes; learned feedback gets its mirror phase
         :raises ValueError: If the sizes differ
         """
         sizes = self.layer_sizes[index : index + 2]
@@ -130,18 +109,31 @@ class NGCCircuit(nn.Module):
             )
         self.synapses[index] = bundle
         self._list_synapses()
-        self._mirror(plain_synapses(bundle).values())
+        self._prepare(synapses_by_name(bundle).values())
 
-    def _mirror(self, synapses: Iterable[PlainSynapses]) -> None:
-        if _to_be_loaded.get():
-            return
+    def _prepare(self, synapses: Iterable[Synapses]) -> None:
+        """The mirror phase of error weights; the largest singular values where the step depends on them."""
         for bundle in synapses:
             if bundle.feedback is not None and self.settings.mirror_patterns > 0:
                 bundle.mirror(self.settings.mirror_patterns)
+            if self.settings.step_rule == "spectral":
+                for _ in range(FIRST_ITERATIONS):
+                    bundle.track_norm()
 
     def prediction_parameters(self) -> dict[str, nn.Parameter]:
         """The weights and biases by name: all parameters but the error weights."""
         return self._prediction_parameters
+
+    def matrices(self) -> Iterator[nn.Parameter]:
+        """Every ``W`` and ``E``."""
+        for bundle in self.plain_synapses.values():
+            yield from (matrix for matrix in (bundle.weight, bundle.feedback) if matrix is not None)
+
+    def normalize_weights(self) -> None:
+        """``W <- norm * W / |W|`` (Frobenius) for every weight matrix, where the setting gives a norm."""
+        if self.settings.weight_norm is not None:
+            for matrix in self.matrices():
+                matrix.mul_(self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12))
 
     def project(self, x: th.Tensor) -> th.Tensor:
         """
@@ -152,146 +144,62 @@ class NGCCircuit(nn.Module):
         :return: Output, ``(batch, layer_sizes[-1])``
         """
         phi = get_activation(self.settings.activation).function
-        g = get_activation(self.settings.prediction_activation).function
         activity = phi(x) if self.settings.activate_input else x
         *hidden, output = self.bundles
         for bundle in hidden:
-            activity = phi(g(bundle.predict(activity)))
-        return g(output.predict(activity))
+            activity = phi(bundle.predict(activity))
+        return output.predict(activity)
 
     forward = project
 
     def settle(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> CircuitState:
         """
-        Clamp input and output and let the hidden layers settle for ``inference_steps`` steps.
+        Clamp input and output and let the hidden layers settle, see
+        :func:`~sb3_angc.circuit.inference.settle`.
 
         :param x: Input, ``(batch, layer_sizes[0])``
         :param y: Output, ``(batch, layer_sizes[-1])``
         :param clamped: 1 where an output is clamped and 0 where it is left free, same shape as
             ``y``; ``None`` clamps all
-        :return: States, predictions and errors of every layer
+        :return: Activities, potentials and errors of every layer
         :raises ValueError: If an input is not finite, or the circuit diverged: the layer is named
         """
-        state = self.dynamics(x, y, clamped).run()
+        state = inference.settle(self.bundles, self.settings, x, y, clamped)
         # Python's check of one number takes a quarter of the time of torch's. (Compiled, a circuit that
         # diverges is found out by its updates, before it learns.)
         if not th.compiler.is_compiling() and not math.isfinite(state.energies[-1].sum()):
             self._raise_not_finite(state)
         return state
 
-    def dynamics(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> Sweeping | Settling:
-        """The settling that :meth:`settle` runs, at its initial state. Parameters as there."""
-        kind = Sweeping if self.settings.order == "sweep" else Settling
-        return kind(self.bundles, self.settings, x, y, clamped)
-
     def local_updates(self, state: CircuitState) -> dict[str, th.Tensor]:
         """
-        One update for each parameter from what the synapse sees at its two ends:
-        ``dW = phi(z).T e * M_W`` and ``dE = gamma_e dW.T * M_E``.
+        One update for each weight and bias from what the synapse sees at its two ends:
+        ``dW = phi(z).T e * M_W``. (Error weights follow when the circuit learns, see
+        :func:`~sb3_angc.circuit.learning.learn`.)
 
         :param state: A settled state
         :return: Updates by parameter name (as in ``named_parameters()``), of the parameters' shapes.
             They are to be added: a step along them lowers the energy.
         """
+        parts = [
+            part
+            for bundle, activity, error in zip(self.bundles, state.activities, state.errors, strict=True)
+            for part in bundle.by_part(activity, error)
+        ]
         updates: dict[str, th.Tensor] = {}
-        for (prefix, bundle), ends in zip(self._plain_synapses.items(), self._ends(state), strict=True):
-            changes = bundle.hebbian(*ends)
+        for prefix, (synapses, activity, error) in zip(self.plain_synapses, parts, strict=True):
+            changes = synapses.hebbian(activity, error)
             if self.settings.modulation:
-                changes["weight"] = changes["weight"] * bundle.modulation()[0]
+                changes["weight"] = changes["weight"] * synapses.modulation()[0]
             if self.settings.normalize_updates:
                 changes = {name: _normalized(change) for name, change in changes.items()}
-            if bundle.feedback is not None:
-                changes["feedback"] = self._feedback_change(bundle, changes["weight"])
             updates.update({f"{prefix}.{name}": change for name, change in changes.items()})
         return updates
-
-    def _ends(self, state: CircuitState) -> Iterator[tuple[th.Tensor, th.Tensor]]:
-        """Presynaptic activity and postsynaptic error of all synapses that learn."""
-        for bundle, activity, error in zip(self.bundles, state.activities, state.errors, strict=True):
-            yield from bundle.ends(activity, error)
-
-    def step(
-        self,
-        updates: dict[str, th.Tensor],
-        optimizer: th.optim.Optimizer,
-        max_norm: float | None = None,
-    ) -> None:
-        """
-        One learning step. The optimizer moves weights and biases along their updates; error
-        weights then take ``gamma_e`` times the change of the prediction weights beside them (which
-        is where an optimizer of their own, fed equal updates, would take them); last come alignment
-        decay and weight norm.
-
-        :param updates: Updates of :meth:`local_updates`
-        :param optimizer: Any torch optimizer over this circuit's parameters
-        :param max_norm: The updates of weights and biases are scaled down so that their joint norm
-            is at most this
-        :raises ValueError: If an update is not finite; no weight has changed then
-        """
-        learn({self: updates}, optimizer, max_norm)
-
-    @contextlib.contextmanager
-    def weight_change(self, learning_rate: float) -> Iterator[None]:
-        """
-        Within this context an optimizer changes ``W``. Leaving it changes the error weights beside
-        them by ``gamma_e`` times as much, then applies alignment decay and weight norm. ``E`` must not
-        be read within.
-
-        :param learning_rate: The optimizer's, on which the alignment decay depends
-        """
-        weights, feedbacks = self._weights, self._feedbacks
-        if not weights:
-            yield
-        elif self.settings.modulation or self.settings.feedback_rate != 1:
-            before = [weight.clone() for weight in weights]
-            yield
-            for bundle, old, feedback in zip(self._with_feedback, before, feedbacks, strict=True):
-                feedback += self._feedback_change(bundle, bundle.weight - old)
-        else:
-            # Equal changes leave E - W as it is. It is kept in E itself: a copy of W would cost more
-            # than both sums.
-            th._foreach_sub_(feedbacks, weights)
-            try:
-                yield
-            finally:
-                th._foreach_add_(feedbacks, weights)
-        self._decay(weights + feedbacks, learning_rate)
-        self._constrain_weights()
-
-    def _feedback_change(self, bundle: PlainSynapses, weight_change: th.Tensor) -> th.Tensor:
-        """``dE = gamma_e dW.T * M_E`` (``E`` is stored beside ``W``: no transpose)."""
-        change = weight_change
-        if self.settings.feedback_rate != 1:
-            change = self.settings.feedback_rate * change
-        if self.settings.modulation:
-            change = change * bundle.modulation()[1]
-        return change
-
-    def _decay(self, matrices: list[th.Tensor], learning_rate: float) -> None:
-        """Shrink ``W`` and ``E`` alike, so that what is not shared by the two dies out."""
-        settings = self.settings
-        if settings.alignment_decay > 0 and matrices:
-            rate = settings.alignment_decay * math.exp(-float(self.learning_time) / settings.alignment_time)
-            factor = max(1 - learning_rate * rate, 0.0)
-            if factor < 1 - th.finfo(matrices[0].dtype).eps / 4:  # else the weights would not change
-                th._foreach_mul_(matrices, factor)
-            self.learning_time += learning_rate
-
-    def _constrain_weights(self) -> None:
-        """``W <- norm * W / |W|`` for every weight matrix, where a norm is set."""
-        if self.settings.weight_norm is not None:
-            for matrix in self._matrices():
-                matrix.mul_(self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12))
-
-    def _matrices(self) -> Iterator[th.Tensor]:
-        """Every ``W`` and ``E``."""
-        for bundle in self._plain_synapses.values():
-            yield from (matrix for matrix in (bundle.weight, bundle.feedback) if matrix is not None)
 
     def _raise_not_finite(self, state: CircuitState) -> None:
         if not th.isfinite(state.activities[0]).all():
             raise ValueError(f"{self.name} received an input that is not finite")
-        if not th.isfinite(state.potentials[-1]).all():
+        if not th.isfinite(state.output).all():
             raise ValueError(f"{self.name} received an output to clamp that is not finite")
         for layer, error in enumerate(state.errors, start=1):
             if not th.isfinite(th.linalg.vecdot(error, error)).all():

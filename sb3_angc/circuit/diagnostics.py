@@ -8,7 +8,8 @@ import torch as th
 from torch.nn import functional as F
 
 from sb3_angc.circuit.circuit import NGCCircuit
-from sb3_angc.circuit.layers import Synapses, plain_synapses
+from sb3_angc.circuit.inference import initial_state, pressures
+from sb3_angc.circuit.layers import Bundle, synapses_by_name
 from sb3_angc.circuit.state import CircuitState
 
 
@@ -58,20 +59,17 @@ def diagnose(
         autograd, outside training.
     :return: The figures
     """
-    # The spectral step rule tracks singular values from batch to batch: training must not notice.
-    buffers = {buffer: buffer.clone() for buffer in circuit.buffers()}
-    dynamics = circuit.dynamics(x, y, clamped)
-    start = [_mean_norm(drive) for drive in dynamics.drives()]
-    state = dynamics.run()
-    residual = [_mean_norm(drive) for drive in dynamics.drives()]
-    largest = max(start, default=0.0)  # at the projection, only the layer next to the output is driven
-    for buffer, before in buffers.items():
-        buffer.copy_(before)
-    bundles = circuit.bundles
+    settings, bundles = circuit.settings, circuit.bundles
+    start = initial_state(bundles, settings, x, y, clamped)
+    state = circuit.settle(x, y, clamped)
+    drive_at_start, residual = (
+        [_mean_norm(pressure) for pressure in pressures(bundles, settings, each)] for each in (start, state)
+    )
+    largest = max(drive_at_start, default=0.0)  # at the projection, the last hidden layer alone is driven
     return CircuitDiagnostics(
         energy=[
             float(e.square().sum(1).mean()) / (2 * gain)
-            for e, gain in zip(state.errors, circuit.settings.error_gains(len(bundles)), strict=True)
+            for e, gain in zip(state.errors, settings.error_gains(len(bundles)), strict=True)
         ],
         error_norm=[_mean_norm(error) for error in state.errors],
         feedback_alignment=[_alignment(bundle) for bundle in bundles],
@@ -93,11 +91,11 @@ def _cosine(first: list[th.Tensor], second: list[th.Tensor]) -> float:
     return float(F.cosine_similarity(one, other, dim=0))
 
 
-def _alignment(bundle: Synapses) -> float | None:
-    pairs = [(part.weight, part.feedback) for part in plain_synapses(bundle).values()]
-    if any(feedback is None for _, feedback in pairs):
+def _alignment(bundle: Bundle) -> float | None:
+    parts = synapses_by_name(bundle).values()
+    if any(part.feedback is None for part in parts):
         return None
-    return _cosine([weight for weight, _ in pairs], [feedback for _, feedback in pairs])  # type: ignore[misc]
+    return _cosine([part.weight for part in parts], [part.error_weight for part in parts])
 
 
 def _gradient_cosines(

@@ -9,9 +9,8 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from sb3_angc.circuit.synapses.convolutional import ConvSynapses
-from sb3_angc.circuit.synapses.dense import DenseSynapses
-from sb3_angc.circuit.synapses.parallel import ParallelSynapses
+from sb3_angc.circuit.synapses import ConvSynapses, DenseSynapses, ParallelSynapses, Synapses
+from sb3_angc.common.checks import is_integer
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Convolution:
     def __post_init__(self) -> None:
         for name, least in (("channels", 1), ("kernel_size", 1), ("stride", 1), ("padding", 0)):
             value = getattr(self, name)
-            if not _is_integer(value, least):
+            if not is_integer(value, least):
                 raise ValueError(
                     f"{name}={value!r} is not allowed: it must be an integer of at least {least}"
                 )
@@ -51,12 +50,11 @@ Layer: TypeAlias = Part | list[Part]
 # How the neurons of a layer stand: in a row or as an image, and that of each part
 Extent: TypeAlias = int | tuple[int, int, int]
 Extents: TypeAlias = Extent | list[Extent]
-# Synapses with weights of their own, and all that a circuit can have between two layers
-PlainSynapses: TypeAlias = DenseSynapses | ConvSynapses
-Synapses: TypeAlias = PlainSynapses | ParallelSynapses
+# What a circuit can have between two layers
+Bundle: TypeAlias = Synapses | ParallelSynapses
 
 
-def make_synapses(layers: Sequence[Layer], bias: bool, learned_feedback: bool) -> list[Synapses]:
+def make_synapses(layers: Sequence[Layer], bias: bool, learned_feedback: bool) -> list[Bundle]:
     """
     :param layers: All layers of a circuit, from the clamped input to the clamped output
     :param bias: Whether predictions have a bias
@@ -71,8 +69,8 @@ def make_synapses(layers: Sequence[Layer], bias: bool, learned_feedback: bool) -
             "and the output's, each at least 1. The input may also be an image, a tuple (channels, height, "
             "width), later layers a Convolution, and each layer a list of such parts side by side"
         )
-    extents: Extents = layers[0]  # type: ignore[assignment]  # _is_allowed: no convolution
-    bundles: list[Synapses] = []
+    extents = _extents(layers[0])
+    bundles: list[Bundle] = []
     for index, layer in enumerate(layers[1:]):
         # Errors never travel back into the clamped input.
         bundle, extents = _connect(extents, layer, bias, learned_feedback and index > 0)
@@ -80,12 +78,18 @@ def make_synapses(layers: Sequence[Layer], bias: bool, learned_feedback: bool) -
     return bundles
 
 
-def plain_synapses(module: nn.Module) -> dict[str, PlainSynapses]:
+def synapses_by_name(module: nn.Module) -> dict[str, Synapses]:
     """The synapses with weights of their own in a circuit, or in one of its bundles, by name."""
-    return {name: part for name, part in module.named_modules() if isinstance(part, PlainSynapses)}
+    return {name: part for name, part in module.named_modules() if isinstance(part, Synapses)}
 
 
-def _connect(extents: Extents, layer: Layer, bias: bool, learned_feedback: bool) -> tuple[Synapses, Extents]:
+def _extents(layer: Layer) -> Extents:
+    parts = layer if isinstance(layer, list) else [layer]
+    extents: list[Extent] = [part for part in parts if not isinstance(part, Convolution)]
+    return extents if isinstance(layer, list) else extents[0]
+
+
+def _connect(extents: Extents, layer: Layer, bias: bool, learned_feedback: bool) -> tuple[Bundle, Extents]:
     if not isinstance(layer, list):
         return _connect_part(extents, layer, bias, learned_feedback)
     if not isinstance(extents, list) or len(extents) != len(layer):
@@ -101,7 +105,7 @@ def _connect(extents: Extents, layer: Layer, bias: bool, learned_feedback: bool)
 
 def _connect_part(
     extents: Extents, part: Part, bias: bool, learned_feedback: bool
-) -> tuple[PlainSynapses, Extent]:
+) -> tuple[Synapses, Extent]:
     if isinstance(part, Convolution):
         if not isinstance(extents, tuple):
             raise ValueError(f"{part} is not allowed here: it needs an image before it, not {extents}")
@@ -124,9 +128,5 @@ def _is_allowed(layer: Any, is_input: bool) -> bool:
         has_lists = any(isinstance(part, list) for part in layer)
         return len(layer) > 0 and not has_lists and all(_is_allowed(part, is_input) for part in layer)
     if is_input and isinstance(layer, tuple):
-        return len(layer) == 3 and all(_is_integer(side, 1) for side in layer)
-    return _is_integer(layer, 1) or (isinstance(layer, Convolution) and not is_input)
-
-
-def _is_integer(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        return len(layer) == 3 and all(is_integer(side, 1) for side in layer)
+    return is_integer(layer, 1) or (isinstance(layer, Convolution) and not is_input)

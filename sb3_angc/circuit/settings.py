@@ -9,9 +9,10 @@ from typing import Any, Literal, get_args
 import torch as th
 
 from sb3_angc.circuit.activations import Activation, get_activation
+from sb3_angc.common.checks import is_integer, is_number, require
 
 StepRule = Literal["fixed", "spectral", "line_search"]
-Order = Literal["sweep", "simultaneous", "inward", "scheduled"]
+Order = Literal["sweep", "simultaneous", "scheduled"]
 Feedback = Literal["learned", "tied"]
 InitialState = Literal["zeros", "projection"]
 ErrorOn = Literal["activity", "potential"]
@@ -27,17 +28,14 @@ class CircuitSettings:
         step for each bundle of synapses. Usual range: 1 to 50.
     :param order: Which hidden layers a step moves. ``"sweep"``: all at once, after the errors have
         run inward through all of them, along the tangent of ``phi`` at the projection (see
-        :class:`~sb3_angc.circuit.sweeping.Sweeping`); needs ``step_rule="line_search"``,
+        :func:`~sb3_angc.circuit.inference.sweep`); needs ``step_rule="line_search"``,
         ``error_on="potential"`` and ``initial_state="projection"``. ``"simultaneous"``: all at once,
-        from the errors of their neighbours alone, as in the papers. ``"inward"``: one after the other
-        from the clamped output towards the input, each from fresh errors (Gauss-Seidel).
-        ``"scheduled"``: step ``t`` moves the ``t``-th layer from the output only, while predictions
-        and activities stay as they were at the start.
+        from the errors of their neighbours alone, as in the papers. ``"scheduled"``: step ``t`` moves the
+        ``t``-th layer from the output only, while predictions and activities stay as they were at the start.
     :param step_rule: How far a layer moves. ``"fixed"``: ``beta``. ``"spectral"``: ``beta`` over
         the curvature bound from the weights' largest singular value, tracked by one power
-        iteration per batch. ``"line_search"``: ``beta`` times the gain that lowers the energy most
-        along the step, one gain for each sample (``order="sweep"``), or each layer and sample
-        (``order="inward"``).
+        iteration per update. ``"line_search"``: ``beta`` times the gain that lowers the energy most
+        along the step, one gain for each sample.
     :param step_size: ``beta``, above 0. Usual range: 0.01 to 1.
     :param leak: ``gamma_v``, decay of the potentials while settling, at least 0. Usual: 0 to 0.01.
     :param error_scale: ``beta_e``: errors are discrepancies divided by ``2 beta_e``. Above 0.
@@ -54,11 +52,9 @@ class CircuitSettings:
     :param initial_state: Hidden potentials before the first step: ``"zeros"``, or the
         ``"projection"`` of the input.
     :param activation: ``phi``, a name or an :class:`Activation`
-    :param prediction_activation: ``g``, applied to every prediction; the papers use the identity. Its
-        derivative counts while a circuit settles by sweeps; the updates leave it out, as the papers' do.
     :param activate_input: Whether ``phi`` applies to the clamped input as well
-    :param use_derivatives: Whether errors that come back are multiplied by ``phi'``, and by
-        ``g'`` with ``order="sweep"``. The papers leave the derivatives out.
+    :param use_derivatives: Whether errors that come back are multiplied by ``phi'``. The papers
+        leave the derivative out.
     :param feedback: ``"learned"``: errors travel back over their own synapses ``E``.
         ``"tied"``: over ``W``'s transpose (weight transport).
     :param mirror_patterns: Patterns of random activity from which learned ``E`` takes up ``W``'s
@@ -93,7 +89,6 @@ class CircuitSettings:
     error_on: ErrorOn = "potential"
     initial_state: InitialState = "projection"
     activation: str | Activation = "relu"
-    prediction_activation: str | Activation = "identity"
     activate_input: bool = False
     use_derivatives: bool = True
     feedback: Feedback = "learned"
@@ -109,35 +104,34 @@ class CircuitSettings:
 
     def __post_init__(self) -> None:
         get_activation(self.activation, "activation")
-        get_activation(self.prediction_activation, "prediction_activation")
         for name, allowed in _CHOICES.items():
-            _check(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
+            require(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
         steps = self.inference_steps
-        _check("inference_steps", steps, steps is None or _is_integer(steps, 1), "an integer of at least 1")
+        require("inference_steps", steps, steps is None or is_integer(steps, 1), "an integer of at least 1")
         patterns = self.mirror_patterns
-        _check("mirror_patterns", patterns, _is_integer(patterns, 0), "an integer of at least 0")
+        require("mirror_patterns", patterns, is_integer(patterns, 0), "an integer of at least 0")
         for name in ("step_size", "error_scale", "output_precision", "feedback_rate", "alignment_time"):
-            _check(name, getattr(self, name), _is_above(getattr(self, name), 0), "a number above 0")
+            require(name, getattr(self, name), _is_above_zero(getattr(self, name)), "a number above 0")
         scale = self.init_scale
-        _check("init_scale", scale, _is_above(scale, 0) and scale < math.inf, "a finite number above 0")
+        require("init_scale", scale, _is_above_zero(scale) and scale < math.inf, "a finite number above 0")
         fits = scale == 1 or self.weight_norm is None
-        _check("init_scale", scale, fits, f"1 where a norm is set, weight_norm={self.weight_norm!r}")
+        require("init_scale", scale, fits, f"1 where a norm is set, weight_norm={self.weight_norm!r}")
         for name in ("leak", "alignment_decay"):
-            _check(name, getattr(self, name), _is_at_least(getattr(self, name), 0), "a number of at least 0")
+            require(name, getattr(self, name), _is_finite(getattr(self, name)), "a number of at least 0")
         for name in ("weight_norm", "max_discrepancy"):
             value = getattr(self, name)
-            _check(name, value, value is None or _is_above(value, 0), "None or a number above 0")
+            require(name, value, value is None or _is_above_zero(value), "None or a number above 0")
         self._check_order()
 
     def _check_order(self) -> None:
         if self.order == "sweep":
             for name, needed in _SWEEP_NEEDS.items():
                 value = getattr(self, name)
-                _check(name, value, value == needed, f"{needed!r} with order='sweep'")
+                require(name, value, value == needed, f"{needed!r} with order='sweep'")
         else:
             allowed = _STEP_RULES[self.order]
             names = " or ".join(map(repr, allowed))
-            _check(
+            require(
                 "step_rule", self.step_rule, self.step_rule in allowed, f"{names} with order={self.order!r}"
             )
 
@@ -169,32 +163,18 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 _STEP_RULES = {
     "simultaneous": ("fixed", "spectral"),
-    "inward": get_args(StepRule),
     "scheduled": ("fixed",),
 }
 
 _SWEEP_NEEDS = {"step_rule": "line_search", "error_on": "potential", "initial_state": "projection"}
 
 
-def _check(name: str, value: object, is_allowed: bool, allowed: str) -> None:
-    if not is_allowed:
-        raise ValueError(f"{name}={value!r} is not allowed: it must be {allowed}")
+def _is_above_zero(value: Any) -> bool:
+    return is_number(value) and value > 0
 
 
-def _is_integer(value: object, at_least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _is_above(value: Any, bound: float) -> bool:
-    return _is_number(value) and value > bound
-
-
-def _is_at_least(value: Any, bound: float) -> bool:
-    return _is_number(value) and value >= bound and math.isfinite(value)
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and 0 <= value < math.inf
 
 
 PRESETS: dict[str, CircuitSettings] = {

@@ -1,32 +1,40 @@
-"""What a circuit holds between settling on a batch and learning from it."""
+"""What a circuit holds while it settles on a batch, and until it has learned from it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch as th
 
 
-@dataclass
+@dataclass(frozen=True)
 class CircuitState:
     """
-    The layers of a circuit on one batch. The first four lists have one entry for each bundle of
-    synapses, from input to output: entry ``i`` of ``activities`` belongs to the layer that
-    predicts, entry ``i`` of the others to the layer that is predicted. Each entry is a tensor of
-    shape ``(batch, layer size)``.
+    The layers of a circuit on one batch, from input to output; each entry of a list is a tensor of shape
+    ``(batch, layer size)``.
 
-    :param activities: ``phi(z)`` of the layers that predict; the first is the clamped input
-    :param predictions: ``zbar``, what each layer is predicted to be
-    :param potentials: ``z`` of the predicted layers; the last is the clamped output
-    :param errors: ``e``, the scaled mismatch of a layer and its prediction
+    :param activities: ``phi(z)`` of the layers that predict: the clamped input, then the hidden layers
+    :param potentials: ``z`` of the hidden layers
+    :param errors: ``e`` of the layers that are predicted, hidden layers and output: the scaled mismatch with
+        the prediction
+    :param slopes: ``phi'(z)`` of the hidden layers before settling: sweeps move activities along this tangent
+    :param output: What the output is clamped at
+    :param clamped: 1 where an output is clamped, 0 where it is free, ``(batch, n_out)``; ``None``: all
+        are clamped
+    :param at_projection: Whether every hidden layer is what it is predicted to be: its errors are zero
     :param energies: Energy ``F`` before settling and after each step, each ``(batch,)``
     """
 
     activities: list[th.Tensor]
-    predictions: list[th.Tensor] = field(default_factory=list)
-    potentials: list[th.Tensor] = field(default_factory=list)
-    errors: list[th.Tensor] = field(default_factory=list)
-    energies: list[th.Tensor] = field(default_factory=list)
+    potentials: list[th.Tensor]
+    errors: list[th.Tensor]
+    slopes: list[th.Tensor]
+    output: th.Tensor
+    clamped: th.Tensor | None
+    at_projection: bool
+    energies: list[th.Tensor]
 
     @property
     def total_discrepancy(self) -> th.Tensor:
@@ -47,9 +55,6 @@ def squared_norm(rows: th.Tensor) -> th.Tensor:
     return squares
 
 
-def total(terms: list[th.Tensor]) -> th.Tensor:
-    """Sum of tensors of one shape, in a new one."""
-    result = terms[0].clone()
-    for term in terms[1:]:
-        result += term
-    return result
+def total(terms: Sequence[th.Tensor]) -> th.Tensor:
+    """Sum of tensors of one shape."""
+    return functools.reduce(th.add, terms)

@@ -12,7 +12,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Compiled(Generic[P, R]):
+class CompiledIfPossible(Generic[P, R]):
     """
     Compiles a function of tensors when it is called first. Where that fails (no C++ compiler, a part
     that cannot be compiled), one warning says why, and the function runs as it is from then on.

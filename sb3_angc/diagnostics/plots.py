@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import torch as th
 from gymnasium import spaces
 
 from sb3_angc.angc.angc import ANGC
+from sb3_angc.angc.update import settle_generator
 from sb3_angc.circuit import CircuitDiagnostics
 
 if TYPE_CHECKING:
@@ -120,22 +120,22 @@ def _epistemic_rewards(
     model: ANGC, env: gym.Env[Any, Any], states: np.ndarray[Any, Any], action: int
 ) -> np.ndarray[Any, Any]:
     """What each state and an action there earn, ``(n,)``."""
-    following = np.empty_like(states)
+    successors = np.empty_like(states)
     for index, state in enumerate(states):
-        env.unwrapped.state = tuple(state.astype(np.float64))  # type: ignore[attr-defined]
+        setattr(env.unwrapped, "state", tuple(state.astype(np.float64)))  # noqa: B010 -- Gymnasium declares none
         # Not `env.step`: wrappers count steps.
-        following[index] = env.unwrapped.step(action)[0]
+        successors[index] = env.unwrapped.step(action)[0]
     policy = model.policy
     statistics = model.get_vec_normalize_env()
     if statistics is not None:
-        states, following = statistics.normalize_obs(states), statistics.normalize_obs(following)  # type: ignore[assignment]
-    features, following_features = (
-        policy.features(th.as_tensor(part, device=model.device)) for part in (states, following)
+        states, successors = (np.asarray(statistics.normalize_obs(part)) for part in (states, successors))
+    features, successor_features = (
+        policy.features(th.as_tensor(part, device=model.device)) for part in (states, successors)
     )
     taken = features.new_zeros(len(states), int(policy.action_space.n))
     taken[:, action] = 1
-    settled = policy.generator.settle(policy.generator_input(features, taken), following_features)
-    reward: th.Tensor = copy.deepcopy(policy.epistemic_reward)(settled.total_discrepancy)
+    settled = settle_generator(policy, features, taken, successor_features)
+    reward: th.Tensor = policy.epistemic_reward(settled.total_discrepancy)
     return reward.squeeze(1).cpu().numpy()
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import copy
 import io
+import pathlib
 import random
-from collections.abc import Iterable
-from typing import Any, TypeVar
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from sb3_angc.angc.replay import end_last_trajectory
-from sb3_angc.circuit.circuit import circuits_to_be_loaded
 from sb3_angc.saving.files import FILE_FORMAT, Target, check_zip, writing
+from sb3_angc.saving.safe_files import load_safe, save_safe
 
 SelfResumable = TypeVar("SelfResumable", bound="ResumableAlgorithm")
 
@@ -49,6 +53,39 @@ def set_random_state(state: dict[str, Any], action_space: spaces.Space[Any]) -> 
     action_space.np_random.bit_generator.state = state["action_space"]
 
 
+@contextmanager
+def numpy_random_state_kept() -> Iterator[None]:
+    """What is drawn within leaves numpy's global random state, which SB3's buffers draw from, as it was."""
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def end_last_trajectory(buffer: ReplayBuffer) -> None:
+    """
+    Mark the newest transition as the last of its trajectory, since the environment is reset after
+    it: nothing is then summed, bootstrapped or relabelled across the gap. It counts as truncated,
+    not as terminated, except where next observations are not stored (``optimize_memory_usage``).
+
+    :param buffer: Replay buffer; one without a transition stays as it is
+    """
+    if buffer.pos == buffer.buffer_size:  # interrupted between adding and turning round
+        buffer.full, buffer.pos = True, 0
+    if buffer.size() == 0:
+        return
+    if isinstance(buffer, HerReplayBuffer):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of what is intended here
+            buffer.truncate_last_trajectory()
+        return
+    goes_on = buffer.dones[buffer.pos - 1] == 0
+    buffer.dones[buffer.pos - 1, goes_on] = 1
+    if not buffer.optimize_memory_usage:
+        buffer.timeouts[buffer.pos - 1, goes_on] = 1
+
+
 class ResumableAlgorithm(OffPolicyAlgorithm):
     """
     An off-policy algorithm that can be stopped at any time: files are written in one piece, wrong
@@ -56,6 +93,8 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
     ``docs/resuming.md``).
     """
 
+    # Classes that a safe file may name, beside torch's
+    safe_classes: ClassVar[tuple[type, ...]] = ()
     # Of the file this model was loaded from, until training goes on or a seed is set.
     _pending_random_state: dict[str, Any] | None = None
 
@@ -111,10 +150,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         """
         check_zip(path)
         try:
-            with circuits_to_be_loaded():
-                model = super().load(
-                    path, env, device, custom_objects, print_system_info, force_reset, **kwargs
-                )
+            model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
         except (ValueError, AssertionError, OSError, MemoryError):
             raise
         except Exception as error:
@@ -122,6 +158,35 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         state = model.__dict__.pop("_random_state", None)
         model._pending_random_state = None if "seed" in kwargs else state
         return model
+
+    def save_safe(self, path: str | pathlib.Path) -> None:
+        """
+        Save weights and settings in a file that can execute nothing when it is loaded, see
+        :func:`sb3_angc.saving.safe_files.save_safe` and ``docs/safety.md``. Needs the extra ``safe``.
+
+        :param path: Path; ``.safetensors`` is added where it has no ending
+        """
+        save_safe(self, path, self.safe_classes)
+
+    @classmethod
+    def load_safe(
+        cls: type[SelfResumable],
+        path: str | pathlib.Path,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        **kwargs: Any,
+    ) -> SelfResumable:
+        """
+        Load a file of :meth:`save_safe`, whoever made it: nothing in it is executed.
+
+        :param path: Path; ``.safetensors`` is added where there is no such file
+        :param env: the new environment to run the loaded model on
+            (can be None if you only need prediction from a trained model)
+        :param device: Device on which the code should run.
+        :param kwargs: Constructor's arguments that take the place of the saved ones
+        :return: new model instance with loaded weights
+        """
+        return load_safe(cls, path, cls.safe_classes, env, device, **kwargs)
 
     def set_parameters(
         self,

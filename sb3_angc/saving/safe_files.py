@@ -11,47 +11,35 @@ import inspect
 import json
 import math
 import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
-from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 from torch import nn
 
-from sb3_angc.angc.features import ImageExtractor, PartsExtractor
-from sb3_angc.angc.replay import FollowingNStepReplayBuffer
 from sb3_angc.circuit import Activation
-from sb3_angc.circuit.circuit import circuits_to_be_loaded
 from sb3_angc.saving.files import writing
 
-if TYPE_CHECKING:
-    from sb3_angc.angc.angc import ANGC
-
-SelfANGC = TypeVar("SelfANGC", bound="ANGC")
+SelfAlgorithm = TypeVar("SelfAlgorithm", bound=OffPolicyAlgorithm)
 
 SAFE_FORMAT = 1
 # The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
 LARGEST_SPACE = 2**20
-# Everything that a file may name. Nothing else is imported or called on its behalf.
-CLASSES: dict[str, type] = {
-    known.__name__: known
-    for known in (
-        *(
-            getattr(th.optim, name)
-            for name in ("Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
-        ),
-        *(nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Tanh, nn.ELU, nn.Softplus),
-        *(FlattenExtractor, CombinedExtractor, ImageExtractor, PartsExtractor),
-        *(ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer, FollowingNStepReplayBuffer),
-    )
-}
+# Classes of torch that a file may name. Beside these and the algorithm's own, nothing is imported or called
+# on its behalf.
+TORCH_CLASSES: tuple[type, ...] = (
+    *(th.optim.Adam, th.optim.AdamW, th.optim.Adamax, th.optim.NAdam, th.optim.RAdam),
+    *(th.optim.RMSprop, th.optim.SGD),
+    *(nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Tanh, nn.ELU, nn.Softplus),
+)
+Classes: TypeAlias = Mapping[str, type]
 SCHEDULES: dict[str, tuple[type, tuple[str, ...]]] = {
     "linear": (LinearSchedule, ("start", "end", "end_fraction")),
     "constant": (ConstantSchedule, ("val",)),
@@ -69,19 +57,21 @@ COUNTERS = (
 )
 
 
-def save_safe(model: ANGC, path: str | pathlib.Path) -> None:
+def save_safe(model: OffPolicyAlgorithm, path: str | pathlib.Path, own_classes: Sequence[type]) -> None:
     """
     Save weights, settings and counters so that loading them can execute nothing. Optimizer moments,
     random states and the replay buffer are not saved.
 
     :param model: The agent
     :param path: Path; ``.safetensors`` is added where it has no ending
+    :param own_classes: Classes that a file may name beside torch's
     :raises ValueError: If a setting is no plain value: a policy, features extractor or activation
         of your own
     :raises ImportError: If safetensors is not installed
     :raises OSError: If the file cannot be written; an older one is as it was then
     """
     safetensors = _import_safetensors()
+    classes = _by_name(own_classes)
     names = {kind: name for name, kind in reversed(model.policy_aliases.items())}
     if model.policy_class not in names:
         raise ValueError(
@@ -93,7 +83,10 @@ def save_safe(model: ANGC, path: str | pathlib.Path) -> None:
         "policy": names[model.policy_class],
         "observation_space": _encode_space(model.observation_space),
         "action_space": _encode_space(model.action_space),
-        "settings": {name: _encode(_setting(model, name), name) for name in _stored_arguments(type(model))},
+        "settings": {
+            name: _encode(_setting(model, name, classes), name, classes)
+            for name in _stored_arguments(type(model))
+        },
         "counters": {name: getattr(model, name) for name in COUNTERS},
     }
     # Copies, since safetensors refuses tensors that share memory.
@@ -106,17 +99,19 @@ def save_safe(model: ANGC, path: str | pathlib.Path) -> None:
 
 
 def load_safe(
-    cls: type[SelfANGC],
+    cls: type[SelfAlgorithm],
     path: str | pathlib.Path,
+    own_classes: Sequence[type],
     env: GymEnv | None = None,
     device: th.device | str = "auto",
     **kwargs: Any,
-) -> SelfANGC:
+) -> SelfAlgorithm:
     """
     Load what :func:`save_safe` saved. Nothing in the file is executed.
 
     :param cls: The class of the agent
     :param path: Path; ``.safetensors`` is added where there is no such file
+    :param own_classes: As in :func:`save_safe`
     :param env: the new environment to run the loaded model on
         (can be None if you only need prediction from a trained model)
     :param device: Device on which the code should run.
@@ -137,8 +132,7 @@ def load_safe(
             raise ValueError(
                 f"its format is {content['format']}, and this version of sb3_angc reads up to {SAFE_FORMAT}"
             )
-        with circuits_to_be_loaded():
-            return _build(cls, content, tensors, env, device, kwargs)
+        return _build(cls, content, tensors, _by_name(own_classes), env, device, kwargs)
     except OSError:
         raise
     except Exception as error:  # whatever wrong types and values lead to
@@ -146,20 +140,21 @@ def load_safe(
 
 
 def _build(
-    cls: type[SelfANGC],
+    cls: type[SelfAlgorithm],
     content: dict[str, Any],
     tensors: dict[str, th.Tensor],
+    classes: Classes,
     env: GymEnv | None,
     device: th.device | str,
     kwargs: dict[str, Any],
-) -> SelfANGC:
+) -> SelfAlgorithm:
     observation_space = _decode_space(content["observation_space"])
     action_space = _decode_space(content["action_space"])
     allowed = _stored_arguments(cls)
     unknown = [name for name in content["settings"] if name not in allowed]
     if unknown:
         raise ValueError(f"it holds settings that ANGC does not have: {', '.join(unknown)}")
-    settings = {name: _decode(value) for name, value in content["settings"].items()}
+    settings = {name: _decode(value, classes) for name, value in content["settings"].items()}
     if isinstance(settings["train_freq"], list):
         settings["train_freq"] = tuple(settings["train_freq"])  # JSON has no tuples
     if not isinstance(action_space, spaces.Discrete):
@@ -168,14 +163,16 @@ def _build(
     policy_class = cls.policy_aliases[content["policy"]]
     _check_tensors(tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {})
     # Created without an environment, as SB3's load() does it.
-    model = cls(policy_class, None, device=device, _init_setup_model=False, **settings)  # type: ignore[arg-type]
+    make_model: Callable[..., SelfAlgorithm] = cls
+    model = make_model(policy_class, None, device=device, _init_setup_model=False, **settings)
     model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
     if env is not None:
-        env = cls._wrap_env(env, model.verbose)
-        model.n_envs = env.num_envs
-        model.set_env(env)
+        vec_env = cls._wrap_env(env, model.verbose)
+        model.n_envs = vec_env.num_envs
+        model.set_env(vec_env)
     model._setup_model()
-    model.set_parameters({"policy": tensors}, exact_match=False, device=device)
+    parameters: dict[str, Any] = {"policy": tensors}
+    model.set_parameters(parameters, exact_match=False, device=device)
     for name in COUNTERS:
         value = content["counters"][name]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -208,11 +205,11 @@ def _check_tensors(
         raise ValueError(f"its tensors are not those of the policy it describes: {', '.join(names)}")
 
 
-def _stored_arguments(cls: type[ANGC]) -> list[str]:
+def _stored_arguments(cls: type[OffPolicyAlgorithm]) -> list[str]:
     return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", *NOT_STORED)]
 
 
-def _setting(model: ANGC, name: str) -> Any:
+def _setting(model: OffPolicyAlgorithm, name: str, classes: Classes) -> Any:
     """The value of a constructor's argument; a schedule that is no plain data at its present value."""
     if name == "stats_window_size":
         return model._stats_window_size
@@ -223,26 +220,26 @@ def _setting(model: ANGC, name: str) -> Any:
         value = value.value_schedule if isinstance(value, FloatSchedule) else value
         if type(value) not in (LinearSchedule, ConstantSchedule):
             return float(value(model._current_progress_remaining))
-    if name == "replay_buffer_class" and value not in CLASSES.values():
+    if name == "replay_buffer_class" and value not in classes.values():
         return None  # a class of your own: named again on loading
-    if name == "replay_buffer_kwargs" and model.replay_buffer_class not in CLASSES.values():
+    if name == "replay_buffer_kwargs" and model.replay_buffer_class not in classes.values():
         return {}
     return value
 
 
-def _encode(value: Any, name: str) -> Any:
+def _encode(value: Any, name: str, classes: Classes) -> Any:
     """Plain data. A class and a schedule become an object with one key, ``"class"`` or ``"schedule"``."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
-        return _encode(value.item(), name)
+        return _encode(value.item(), name, classes)
     if isinstance(value, (list, tuple)):
-        return [_encode(entry, name) for entry in value]
+        return [_encode(entry, name, classes) for entry in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _encode(entry, f"{name}[{key!r}]") for key, entry in value.items()}
+        return {key: _encode(entry, f"{name}[{key!r}]", classes) for key, entry in value.items()}
     if isinstance(value, Enum):
         return value.name.lower()
-    if isinstance(value, type) and CLASSES.get(value.__name__) is value:
+    if isinstance(value, type) and classes.get(value.__name__) is value:
         return {"class": value.__name__}
     for kind, (schedule, fields) in SCHEDULES.items():
         if type(value) is schedule:
@@ -251,19 +248,19 @@ def _encode(value: Any, name: str) -> Any:
     raise ValueError(f"{name}={what} cannot be saved safely: it is neither a plain value nor a known class")
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, classes: Classes) -> Any:
     if isinstance(value, list):
-        return [_decode(entry) for entry in value]
+        return [_decode(entry, classes) for entry in value]
     if not isinstance(value, dict):
         return value
     if set(value) == {"class"}:
-        if value["class"] not in CLASSES:
+        if value["class"] not in classes:
             raise ValueError(f"it names the class {value['class']!r}, which is not among those allowed")
-        return CLASSES[value["class"]]
+        return classes[value["class"]]
     if set(value) == {"schedule"}:
         schedule, fields = SCHEDULES[value["schedule"]["kind"]]
         return schedule(*(float(value["schedule"][field]) for field in fields))
-    return {key: _decode(entry) for key, entry in value.items()}
+    return {key: _decode(entry, classes) for key, entry in value.items()}
 
 
 def _encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
@@ -308,6 +305,10 @@ def _decode_space(data: dict[str, Any]) -> spaces.Space[Any]:
     if kind == "MultiDiscrete":
         return spaces.MultiDiscrete(data["nvec"], dtype=np.dtype(str(data["dtype"])).type)
     return spaces.MultiBinary(data["n"])
+
+
+def _by_name(own_classes: Sequence[type]) -> Classes:
+    return {known.__name__: known for known in (*TORCH_CLASSES, *own_classes)}
 
 
 def _import_safetensors() -> Any:

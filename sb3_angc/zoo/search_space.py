@@ -7,7 +7,6 @@ from rl_zoo3.exp_manager import ExperimentManager
 
 CIRCUIT_SETTINGS = (
     "inference_steps",
-    "step_rule",
     "step_size",
     "output_precision",
     "feedback",
@@ -47,7 +46,6 @@ def sample_angc_params(
         # The circuits
         "net_arch": trial.suggest_categorical("net_arch", list(NET_ARCHS)),
         "inference_steps": trial.suggest_int("inference_steps", 1, 20, log=True),
-        "step_rule": trial.suggest_categorical("step_rule", ["fixed", "spectral", "line_search"]),
         "step_size": trial.suggest_float("step_size", 0.1, 1.0),
         "output_precision": trial.suggest_float("output_precision", 1e-3, 1.0, log=True),
         "feedback": feedback,
@@ -74,8 +72,6 @@ def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     """
     params = dict(sampled_params)
     circuit_kwargs = {name: params.pop(name) for name in CIRCUIT_SETTINGS if name in params}
-    # A sweep has one step rule, the line search; the others move one layer after the other.
-    circuit_kwargs["order"] = "sweep" if circuit_kwargs["step_rule"] == "line_search" else "inward"
     train_freq = 2 ** params.pop("train_freq_pow")
     # The Zoo replaces the whole of the settings file's policy_kwargs.
     policy_kwargs: dict[str, Any] = {

@@ -16,10 +16,11 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional as F
 
-from sb3_angc import ANGC
-from sb3_angc.angc.angc import Batch
+from sb3_angc import ANGC, ANGCPolicy
+from sb3_angc.angc import replay, update
 from sb3_angc.angc.epistemic import EpistemicReward
-from sb3_angc.angc.normalization import RunningNormalization
+from sb3_angc.angc.features import RunningNormalization
+from sb3_angc.angc.replay import Batch
 from sb3_angc.circuit import learn
 from tests.agents import TINY
 from tests.envs import ScriptedEnv
@@ -64,10 +65,11 @@ def test_update_lowers_the_td_error_of_the_action_taken() -> None:
     features, actions = th.randn(16, 4), th.randint(0, 2, (16, 1))
     targets = model.policy.controller.project(features).gather(1, actions) + 1
     taken = F.one_hot(actions.squeeze(1), 2).float()
-    batch = Batch(features, actions, taken, features, targets, targets, features)
+    batch = Batch(features, actions, taken, features, features, targets, targets)
+    values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
     controller, losses = model.policy.controller, []
     for _ in range(50):
-        state = model._settle_controller(batch, targets)
+        state = controller.settle(batch.features, values, clamped)
         learn({controller: controller.local_updates(state)}, model.policy.optimizer)
         losses.append(state.energies[0].mean().item())
     # Half the squared TD error of 1, times the output's precision
@@ -92,7 +94,7 @@ def test_target_values_by_hand(double_q: bool, monkeypatch: pytest.MonkeyPatch) 
     for discounts, discount in ((None, 0.5), (th.tensor([[0.125], [0.125]]), 0.125)):
         replayed = samples._replace(discounts=discounts)
         monkeypatch.setattr(model.replay_buffer, "sample", lambda n, env, replayed=replayed: replayed)
-        targets = model._target_values(model._sample(2, update_statistics=False), rewards)
+        targets = update.target_values(model.policy, model.sample(2), rewards, model.double_q)
         assert targets.tolist() == [[1 + discount * (20 if double_q else 30)], [1.0]]
 
 
@@ -104,11 +106,13 @@ def test_batches_of_many_updates_are_sampled_at_once() -> None:
     sampled: list[int] = []
     sample = model.replay_buffer.sample  # type: ignore[union-attr]
     model.replay_buffer.sample = lambda n, env: sampled.append(n) or sample(n, env)  # type: ignore
-    batches = list(model._batches(7, 16))
+    assert model.replay_buffer is not None
+    batches = list(replay.batches(model.replay_buffer, 1, 0.5, None, model.policy, 7, 16))
     assert sampled == [7 * 16]
     assert [len(batch.features) for batch in batches] == [16] * 7
     for batch in batches:
-        th.testing.assert_close(batch.next_features, batch.rewards.expand(-1, 2))
+        th.testing.assert_close(batch.bootstrap_features, batch.rewards.expand(-1, 2))
+        th.testing.assert_close(batch.successor_features, batch.bootstrap_features)
         assert batch.discounts.tolist() == [[0.5]] * 16
     assert not th.equal(batches[0].features, batches[1].features)
 
@@ -129,23 +133,30 @@ def test_termination_ends_the_return() -> None:
     th.testing.assert_close(model.policy.q_values(th.zeros(1, 2)), th.full((1, 3), 1.0), rtol=0.05, atol=0)
 
 
+def learned_reward(reward: EpistemicReward, *discrepancies: float) -> list[float]:
+    """The rewards of transitions that are learned from."""
+    reward.observe(th.tensor(discrepancies))
+    rewards: th.Tensor = reward(th.tensor(discrepancies))
+    assert rewards.shape == (len(discrepancies), 1)
+    return rewards.flatten().tolist()
+
+
 def test_epistemic_reward_is_divided_by_its_running_maximum() -> None:
     reward = EpistemicReward()
-    assert reward(th.tensor([1.0, 4.0])).tolist() == [[0.25], [1.0]]
-    assert reward(th.tensor([1.0, 2.0])).tolist() == [[0.25], [0.5]]
-    assert reward(th.tensor([8.0, 2.0])).tolist() == [[1.0], [0.25]]
+    assert learned_reward(reward, 1.0, 4.0) == [0.25, 1.0]
+    assert learned_reward(reward, 1.0, 2.0) == [0.25, 0.5]
+    assert learned_reward(reward, 8.0, 2.0) == [1.0, 0.25]
+    assert reward(th.tensor([16.0, 80.0])).tolist() == [[2.0], [5.0]]  # asking moves nothing
     assert reward.divisor.item() == 8.0
-    assert reward(th.zeros(2)).tolist() == [[0.0], [0.0]]
+    assert learned_reward(reward, 0.0, 0.0) == [0.0, 0.0]
     assert EpistemicReward()(th.zeros(2)).tolist() == [[0.0], [0.0]]  # nothing seen yet: no 0 / 0
 
 
 def test_epistemic_reward_can_be_divided_by_its_running_mean() -> None:
     reward = EpistemicReward("mean")
-    assert reward(th.tensor([1.0, 3.0])).tolist() == [[0.5], [1.5]]  # the first mean, 2
-    th.testing.assert_close(
-        reward(th.tensor([2.0, 10.0])), th.tensor([[2 / 2.04], [10 / 2.04]])
-    )  # 2 + 4 / 100
-    assert reward(th.tensor([1.0, 1e6])).max() == 5.0
+    assert learned_reward(reward, 1.0, 3.0) == [0.5, 1.5]  # the first mean, 2
+    assert learned_reward(reward, 2.0, 10.0) == pytest.approx([2 / 2.04, 10 / 2.04])  # 2 + 4 / 100
+    assert max(learned_reward(reward, 1.0, 1e6)) == 5.0
     assert EpistemicReward("mean")(th.zeros(2)).tolist() == [[0.0], [0.0]]
 
 
@@ -160,11 +171,11 @@ def test_epistemic_weight_falls_to_zero(
     model = ANGC(env, n_steps=1, alpha_epistemic=0.5, epistemic_fraction=fraction, **TINY).learn(60)
     seen: list[float] = []
 
-    def record(batch: Batch, rewards: th.Tensor) -> th.Tensor:
+    def record(policy: ANGCPolicy, batch: Batch, rewards: th.Tensor, double_q: bool) -> th.Tensor:
         seen.append(rewards[0].item())
         return rewards
 
-    monkeypatch.setattr(model, "_target_values", record)
+    monkeypatch.setattr(update, "target_values", record)
     monkeypatch.setattr(model.policy.epistemic_reward, "forward", lambda discrepancy: th.ones(16, 1))
     for remaining in (1.0, 0.9, 0.75, 0.0):
         model._current_progress_remaining = remaining
@@ -176,13 +187,13 @@ def test_alphas_weigh_the_two_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
     env = ScriptedEnv(lambda k: (0, 3.0, False, False))
     model = ANGC(env, n_steps=1, alpha_instrumental=2.0, alpha_epistemic=0.5, **TINY).learn(60)
     seen: list[th.Tensor] = []
-    original = model._target_values
+    original = update.target_values
 
-    def record(batch: Batch, rewards: th.Tensor) -> th.Tensor:
+    def record(policy: ANGCPolicy, batch: Batch, rewards: th.Tensor, double_q: bool) -> th.Tensor:
         seen.append(rewards)
-        return original(batch, rewards)
+        return original(policy, batch, rewards, double_q)
 
-    monkeypatch.setattr(model, "_target_values", record)
+    monkeypatch.setattr(update, "target_values", record)
     monkeypatch.setattr(model.policy.epistemic_reward, "forward", lambda discrepancy: th.full((16, 1), 0.4))
     model.train(1, 16)
     th.testing.assert_close(seen[0], th.full((16, 1), 2 * 3.0 + 0.5 * 0.4))
@@ -312,7 +323,7 @@ def test_schedules_end_where_training_ends() -> None:
 def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> None:
     """The paper's target vector: what the controller predicts, but for the action taken."""
     model = ANGC("CartPole-v1", **TINY, clamp_all_actions=True).learn(100)
-    batch = model._sample(8, update_statistics=False)
+    batch = model.sample(8)
     targets = th.arange(8.0).unsqueeze(1)
     expected = [
         [
@@ -321,14 +332,15 @@ def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> Non
         ]
         for row, values in enumerate(model.policy.controller.project(batch.features))
     ]
-    clamped_at, clamped = model._clamped_values(batch, targets)
+    clamped_at, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=True)
     assert clamped is None  # everywhere
     assert clamped_at.tolist() == expected
 
-    errors = model._settle_controller(batch, targets).errors[-1]
+    controller = model.policy.controller
+    errors = controller.settle(batch.features, clamped_at, clamped).errors[-1]
     assert (errors.gather(1, 1 - batch.actions) != 0).any()  # held, so that settling strains them
-    model.clamp_all_actions = False
-    errors = model._settle_controller(batch, targets).errors[-1]
+    values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
+    errors = controller.settle(batch.features, values, clamped).errors[-1]
     assert (errors.gather(1, 1 - batch.actions) == 0).all()
 
 

@@ -51,7 +51,7 @@ def test_vec_normalize_trains_saves_and_evaluates(tmp_path: Path) -> None:
     assert isinstance(env.obs_rms, RunningMeanStd)
     np.testing.assert_allclose(env.obs_rms.mean, stored.mean(0), atol=0.2)
     np.random.seed(0)  # noqa: NPY002
-    batch = model._sample(64, update_statistics=False)
+    batch = model.sample(64)
     np.random.seed(0)  # noqa: NPY002
     unnormalized = model.replay_buffer.sample(64).observations.numpy()
     normalized = np.asarray(env.normalize_obs(unnormalized))

@@ -12,7 +12,7 @@ from stable_baselines3.common.buffers import NStepReplayBuffer
 from stable_baselines3.common.utils import set_random_seed
 
 from sb3_angc import ANGC
-from sb3_angc.angc.replay import FollowingNStepReplayBuffer
+from sb3_angc.angc.replay import SuccessorReplayBuffer
 from tests.agents import TINY
 from tests.envs import ScriptedEnv
 
@@ -22,7 +22,7 @@ def test_one_step_beside_n_steps(n_envs: int) -> None:
     """Observation of step k in environment i: 100 i + k; episodes end at every tenth step."""
     buffers = [
         kind(60 * n_envs, spaces.Box(-1e3, 1e3, (1,)), spaces.Discrete(2), "cpu", n_envs, n_steps=3)
-        for kind in (FollowingNStepReplayBuffer, NStepReplayBuffer)
+        for kind in (SuccessorReplayBuffer, NStepReplayBuffer)
     ]
     first = 100.0 * np.arange(n_envs)[:, None]
     for buffer in buffers:
@@ -38,7 +38,7 @@ def test_one_step_beside_n_steps(n_envs: int) -> None:
     for name, value in expected._asdict().items():
         assert th.equal(getattr(samples, name), value)
     # ... and the next observation, where that of SB3's is 3 steps later, or the episode's last.
-    th.testing.assert_close(samples.following_observations, samples.observations + 1)
+    th.testing.assert_close(samples.successors, samples.observations + 1)
     steps = (samples.observations % 100).round()
     later = th.minimum(steps + 3, (steps // 10 + 1) * 10).clamp(max=40)
     th.testing.assert_close(samples.next_observations, samples.observations - steps + later)
@@ -48,10 +48,10 @@ def test_generator_learns_one_step_and_controller_n(tmp_path: Path) -> None:
     env = ScriptedEnv(lambda k: (float(k % 1000) / 100, 0.0, False, False))
     settings = {**TINY, "policy_kwargs": {"net_arch": [16], "normalize_features": False}}
     model = ANGC(env, n_steps=4, **settings).learn(300)
-    batch = model._sample(64, update_statistics=False)
+    batch = model.sample(64)
     inside = (batch.features < 2.9).all(dim=1)  # not at the end of what is in the buffer
-    th.testing.assert_close(batch.following_features[inside], batch.features[inside] + 0.01)
-    th.testing.assert_close(batch.next_features[inside], batch.features[inside] + 0.04)
+    th.testing.assert_close(batch.successor_features[inside], batch.features[inside] + 0.01)
+    th.testing.assert_close(batch.bootstrap_features[inside], batch.features[inside] + 0.04)
     # A loaded model goes on with the same replay, and is not told that `n_steps` is ignored.
     path = tmp_path / "angc"
     model.save(path)
@@ -59,7 +59,7 @@ def test_generator_learns_one_step_and_controller_n(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         loaded = ANGC.load(path, env=env, device="cpu")
     assert loaded.n_steps == 4
-    assert isinstance(loaded.replay_buffer, FollowingNStepReplayBuffer)
+    assert isinstance(loaded.replay_buffer, SuccessorReplayBuffer)
     assert loaded.replay_buffer.n_steps == 4
 
 
@@ -68,10 +68,10 @@ def test_steps_and_discount_given_anew_reach_the_replay(tmp_path: Path) -> None:
     path = tmp_path / "angc"
     ANGC(env, n_steps=4, **TINY).save(path)
     loaded = ANGC.load(path, env=env, device="cpu", n_steps=2, gamma=0.5)
-    assert isinstance(loaded.replay_buffer, FollowingNStepReplayBuffer)
+    assert isinstance(loaded.replay_buffer, SuccessorReplayBuffer)
     assert (loaded.replay_buffer.n_steps, loaded.replay_buffer.gamma) == (2, 0.5)
     loaded = ANGC.load(path, env=env, device="cpu", n_steps=1)
-    assert isinstance(loaded.replay_buffer, FollowingNStepReplayBuffer)
+    assert isinstance(loaded.replay_buffer, SuccessorReplayBuffer)
     assert loaded.replay_buffer.n_steps == 1
 
 
@@ -83,10 +83,10 @@ def test_steps_and_discount_set_later_reach_the_replay(tmp_path: Path) -> None:
     model.save_replay_buffer(tmp_path / "buffer")
     loaded = ANGC.load(tmp_path / "angc", env=env, device="cpu", n_steps=2, gamma=0.5)
     loaded.load_replay_buffer(tmp_path / "buffer")
-    discounts = loaded._sample(500, update_statistics=False).discounts
+    discounts = loaded.sample(500).discounts
     assert set(discounts[:, 0].tolist()) == {0.25, 0.5}  # the newest transition is of one step
     loaded.gamma = 0.0
-    assert (loaded._sample(500, update_statistics=False).discounts == 0).all()
+    assert (loaded.sample(500).discounts == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,6 @@ def test_steps_and_discount_set_later_reach_the_replay(tmp_path: Path) -> None:
 )
 def test_steps_of_a_replay_class_given_by_name(arguments: dict[str, Any], n_steps: int) -> None:
     env = ScriptedEnv(lambda k: (float(k), 0.0, False, False))
-    model = ANGC(env, replay_buffer_class=FollowingNStepReplayBuffer, gamma=0.9, **arguments, **TINY)
-    assert isinstance(model.replay_buffer, FollowingNStepReplayBuffer)
+    model = ANGC(env, replay_buffer_class=SuccessorReplayBuffer, gamma=0.9, **arguments, **TINY)
+    assert isinstance(model.replay_buffer, SuccessorReplayBuffer)
     assert (model.n_steps, model.replay_buffer.n_steps, model.replay_buffer.gamma) == (n_steps, n_steps, 0.9)

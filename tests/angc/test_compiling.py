@@ -1,4 +1,4 @@
-"""Compiled updates: the same results, and a way back where compiling does not work."""
+"""CompiledIfPossible updates: the same results, and a way back where compiling does not work."""
 
 import shutil
 import sysconfig
@@ -12,8 +12,9 @@ import torch as th
 from stable_baselines3.common.envs import SimpleMultiObsEnv
 
 from sb3_angc import ANGC
+from sb3_angc.angc import update
 from sb3_angc.circuit import PRESETS
-from sb3_angc.common.compiling import Compiled
+from sb3_angc.common.compiling import CompiledIfPossible
 from tests.agents import TINY
 from tests.envs import ScriptedEnv
 
@@ -27,7 +28,7 @@ def no_compiled_code_of_other_tests() -> None:
 
 def compiled(model: ANGC, backend: str = "aot_eager") -> ANGC:
     """The model, its updates traced and made functional, but left to torch instead of a compiler."""
-    model._work_out = Compiled(model._local_updates, backend)
+    model.local_updates = CompiledIfPossible(update.local_updates, backend)
     return model
 
 
@@ -90,7 +91,7 @@ def test_with_a_compiler(tmp_path: Path) -> None:
         fast.save(tmp_path / "fast")
         loaded = ANGC.load(tmp_path / "fast", gym.make("CartPole-v1"))
         assert loaded.compile_updates
-        assert isinstance(loaded._work_out, Compiled)
+        assert isinstance(loaded.local_updates, CompiledIfPossible)
         loaded.learn(50, reset_num_timesteps=False)
     assert loaded._n_updates > fast._n_updates
 
@@ -107,16 +108,6 @@ def test_what_cannot_be_compiled_runs_as_it_is() -> None:
     assert_alike(plain, model, tolerance=0)
 
 
-def test_settling_that_depends_on_values_runs_as_it_is() -> None:
-    # Layer by layer, samples whose energy would rise stay where they are: not operations of tensors alone.
-    arguments = {**TINY, "policy_kwargs": {"circuit_kwargs": {"order": "inward"}}}
-    plain = ANGC("CartPole-v1", **arguments).learn(150)
-    model = compiled(ANGC("CartPole-v1", **arguments))
-    with pytest.warns(UserWarning, match="torch.compile does not work here"):
-        model.learn(150)
-    assert_alike(plain, model, tolerance=0)
-
-
 def test_errors_of_the_function_itself_come_out() -> None:
     def negative(x: th.Tensor) -> th.Tensor:
         raise ZeroDivisionError("of its own")
@@ -125,7 +116,7 @@ def test_errors_of_the_function_itself_come_out() -> None:
         pytest.warns(UserWarning, match="Observed exception"),
         pytest.raises(ZeroDivisionError, match="of its own"),
     ):
-        Compiled(negative, "eager")(th.ones(1))
+        CompiledIfPossible(negative, "eager")(th.ones(1))
 
 
 @pytest.mark.parametrize(("value", "reward"), [(0.0, 3e38), (3e20, 0.0)])

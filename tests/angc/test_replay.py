@@ -12,7 +12,7 @@ from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_angc import ANGC
-from sb3_angc.angc.replay import FollowingNStepReplayBuffer
+from sb3_angc.angc.replay import SuccessorReplayBuffer, batches
 from tests.agents import TINY
 from tests.envs import Counter, GoalCounter, Parts, counter
 
@@ -22,7 +22,7 @@ NO_TIMEOUTS = {"handle_timeout_termination": False}
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({}, FollowingNStepReplayBuffer),
+        ({}, SuccessorReplayBuffer),
         ({"n_steps": 1}, ReplayBuffer),
         ({"optimize_memory_usage": True, "replay_buffer_kwargs": NO_TIMEOUTS}, ReplayBuffer),
         ({"replay_buffer_class": ReplayBuffer}, ReplayBuffer),
@@ -86,7 +86,7 @@ def test_subclass_of_a_user() -> None:
             return self._get_samples(np.full(batch_size, self.pos - 1), env)
 
     model = ANGC("MlpPolicy", counter(50), replay_buffer_class=Newest, **TINY).learn(92)
-    assert (model._sample(4, update_statistics=False).rewards == 1).all()
+    assert (model.sample(4).rewards == 1).all()
     assert isinstance(model.replay_buffer, Newest)
     assert (model.replay_buffer.sample(4).observations == 141).all()  # step 41 of episode 1
     assert model._n_updates > 0
@@ -126,9 +126,9 @@ def test_her_puts_goals_that_were_reached_later() -> None:
     her: dict[str, Any] = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": kwargs}
     model = ANGC("MultiInputPolicy", env, **her, **{**TINY, "policy_kwargs": {"normalize_features": False}})
     model.learn(100)
-    batch = model._sample(500, update_statistics=False)
+    batch = model.sample(500)
     # Parts are joined in the order of their names.
-    achieved, goal, _ = batch.next_features.unbind(1)
+    achieved, goal, _ = batch.bootstrap_features.unbind(1)
     is_own = goal == -1
     assert is_own.float().mean() == pytest.approx(0.2)  # 1 of 5
     assert (goal >= achieved)[~is_own].all()
@@ -144,7 +144,9 @@ def test_each_of_many_updates_gets_a_sample_of_its_own() -> None:
     her: dict[str, Any] = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": kwargs}
     settings = {**TINY, "policy_kwargs": {"normalize_features": False}}
     model = ANGC("MultiInputPolicy", TimeLimit(GoalCounter(), 7), **her, **settings).learn(100)
-    shares = [(batch.next_features[:, 1] == -1).float().mean() for batch in model._batches(5, 20)]
+    assert model.replay_buffer is not None
+    dealt = batches(model.replay_buffer, 1, 0.99, None, model.policy, 5, 20)
+    shares = [(batch.bootstrap_features[:, 1] == -1).float().mean() for batch in dealt]
     assert shares == pytest.approx([0.2] * 5)
 
 

@@ -114,7 +114,7 @@ def test_goal_environment_with_hindsight(make: Callable[[], gym.Env[Any, Any]]) 
     ).learn(80)
     assert model._n_updates > 0
     assert model.replay_buffer is not None
-    batch = model._sample(100, update_statistics=False)
+    batch = model.sample(100)
     reached = batch.rewards.flatten() == 0
     stored = (model.replay_buffer.rewards[: model.replay_buffer.pos] == 0).mean()
     assert reached.float().mean() > stored + 0.2  # BitFlippingEnv: 0 where the goal is reached, else -1

@@ -12,7 +12,7 @@ pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
 from benchmarks import regression
-from sb3_angc.circuit import NGCCircuit
+from sb3_angc.circuit import NGCCircuit, learn
 
 
 def test_decay_is_the_one_of_the_circuit() -> None:
@@ -25,7 +25,7 @@ def test_decay_is_the_one_of_the_circuit() -> None:
     start = [bundle.weight.clone() for bundle in circuit.bundles]
     nothing = {name: th.zeros_like(value) for name, value in circuit.named_parameters()}
     for _ in range(10):
-        circuit.step(nothing, optimizer)
+        learn({circuit: nothing}, optimizer)
         decay.step(optimizer.param_groups[0]["lr"])
         schedule.step()
     for index, bundle in enumerate(circuit.bundles):

@@ -37,7 +37,9 @@ def test_drive_is_minus_the_gradient_of_the_energy(one_output: bool) -> None:
         th.testing.assert_close(state.drive(layer), -gradient)
 
 
-@pytest.mark.parametrize("rule", [rules.last_solved, rules.own_step])
+@pytest.mark.parametrize(
+    "rule", [rules.inward_line_search, rules.inward_spectral, rules.last_solved, rules.own_step]
+)
 def test_guarded_rules_never_raise_the_energy(rule: rules.Rule) -> None:
     problem = make_problem()
     before = State(problem, problem.project()).energy()

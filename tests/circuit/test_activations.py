@@ -62,26 +62,6 @@ def test_derivative_leaves_the_potential_alone(name: str) -> None:
     assert th.equal(potential, before)
 
 
-OWN_PAIRS = [
-    Activation("sine", th.sin, th.cos),
-    Activation("straight through", th.relu, th.ones_like),  # another derivative than relu's
-    Activation("view", lambda z: z[:], th.ones_like),
-]
-
-
-@pytest.mark.parametrize("activation", [*ACTIVATIONS.values(), *OWN_PAIRS], ids=lambda pair: pair.name)
-def test_value_with_derivative(activation: Activation) -> None:
-    """Both are what the two functions give, and writing to the value changes nothing else."""
-    potential = th.tensor([-1e4, -1.5, -0.0, 0.0, 0.3, 6.0, 7.0, 1e4], dtype=th.float64)
-    before = potential.clone()
-    value, derivative = activation.with_derivative(potential)
-    assert th.equal(value, activation.function(before))
-    assert th.equal(derivative, activation.derivative(before))
-    value.fill_(3.0)
-    assert th.equal(potential, before)
-    assert th.equal(derivative, activation.derivative(before))
-
-
 def test_own_pair_is_used() -> None:
     circuit = NGCCircuit([1, 1, 1], activation=Activation("sine", th.sin, th.cos), bias=False).double()
     first, second = circuit.bundles

@@ -77,14 +77,13 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"max_discrepancy": 0.0}, "max_discrepancy=0.0 is not allowed: it must be None or a number above 0"),
     (
         {"order": "outward"},
-        "order='outward' is not allowed: it must be one of sweep, simultaneous, inward, scheduled",
+        "order='outward' is not allowed: it must be one of sweep, simultaneous, scheduled",
     ),
     ({"step_rule": "newton"}, "step_rule='newton' is not allowed"),
     ({"feedback": "none"}, "feedback='none' is not allowed: it must be one of learned, tied"),
     ({"error_on": "z"}, "error_on='z' is not allowed"),
     ({"initial_state": "ones"}, "initial_state='ones' is not allowed"),
     ({"activation": "swish"}, "activation='swish' is unknown: choose one of identity"),
-    ({"prediction_activation": "swish"}, "prediction_activation='swish' is unknown"),
     ({"order": "simultaneous"}, "step_rule='line_search' is not allowed: it must be 'fixed' or 'spectral'"),
     (
         {"order": "scheduled", "step_rule": "spectral"},

@@ -45,7 +45,7 @@ def test_together_as_alone(settings: dict[str, Any], max_norm: float | None, max
         learn(updates_of(together), common, max_norm)
         th.manual_seed(seed)
         for optimizer, (circuit, updates) in zip(own, updates_of(alone).items(), strict=True):
-            circuit.step(updates, optimizer, max_norm)
+            learn({circuit: updates}, optimizer, max_norm)
     for one, other in zip(together, alone, strict=True):
         for name, value in one.named_parameters():
             th.testing.assert_close(value, dict(other.named_parameters())[name])

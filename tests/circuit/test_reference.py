@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch as th
 
-from sb3_angc.circuit import NGCCircuit
+from sb3_angc.circuit import NGCCircuit, learn
 from tests.reference import ReferenceCircuit
 
 BATCH = 4
@@ -54,7 +54,7 @@ def differences(
         clamped = make_mask(mask, y, draws)
         reference.update(x, y, clamped)
         state = circuit.settle(x, y, clamped)
-        circuit.step(circuit.local_updates(state), optimizer, max_norm)
+        learn({circuit: circuit.local_updates(state)}, optimizer, max_norm)
     moved = min(
         float((bundle.weight - weight).norm() / weight.norm())
         for bundle, weight in zip(circuit.bundles, start, strict=True)
@@ -116,5 +116,5 @@ def test_the_comparison_sees_a_difference_of_one_setting() -> None:
         x = th.randn(BATCH, 3, generator=draws, dtype=th.float64)
         y = th.randn(BATCH, 2, generator=draws, dtype=th.float64)
         reference.update(x, y, None)
-        circuit.step(circuit.local_updates(circuit.settle(x, y)), optimizer)
+        learn({circuit: circuit.local_updates(circuit.settle(x, y))}, optimizer)
     assert largest_difference(circuit, reference) > 1e-3

@@ -8,7 +8,8 @@ import torch as th
 from torch.nn import functional as F
 
 from sb3_angc.circuit import ACTIVATIONS, Activation, NGCCircuit
-from sb3_angc.circuit.settling import Settling
+from sb3_angc.circuit.inference import pressure, pressures
+from tests.circuit.states import predictions_of, start
 
 LINEAR_FIELDS: dict[str, Any] = {"activation": "identity", "bias": False, "output_precision": 1.0}
 
@@ -45,7 +46,7 @@ def test_two_steps_of_the_paper_by_hand() -> None:
     state = circuit.settle(X, Y)
     th.testing.assert_close(state.potentials[0], th.tensor([[0.505, 1.22]], dtype=th.float64))
     # zbar2 = 3 * 0.505 - 2 * 1.22 = -0.925; e2 = 1.925 / 2; e1 = (0.505 + 1, 1.22 - 4) / 2
-    th.testing.assert_close(state.predictions[1], th.tensor([[-0.925]], dtype=th.float64))
+    th.testing.assert_close(predictions_of(circuit, state)[1], th.tensor([[-0.925]], dtype=th.float64))
     th.testing.assert_close(state.errors[0], th.tensor([[0.7525, -1.39]], dtype=th.float64))
     th.testing.assert_close(state.errors[1], th.tensor([[0.9625]], dtype=th.float64))
     # F = beta_e * sum e^2 + gamma_v / 2 * sum z^2, before: 0.25 + 4 + 0.25
@@ -57,11 +58,11 @@ def test_two_steps_of_the_paper_by_hand() -> None:
 def test_derivative_gates_the_feedback_only_with_errors_on_the_potential() -> None:
     """
     Projection start: z1 = (-1, 4), phi(z1) = (0, 4), zbar2 = -8, e2 = 9, e1 = 0.
-    phi' = (0, 1): d = phi' * e2 E = (0, 63); one step of beta = 0.1 inward.
+    phi' = (0, 1): d = phi' * e2 E = (0, -63); one step of beta = 0.001.
     """
     circuit = small_circuit(
         inference_steps=1,
-        order="inward",
+        order="simultaneous",
         step_rule="fixed",
         step_size=0.001,
         leak=0.0,
@@ -80,16 +81,12 @@ def test_derivative_gates_the_feedback_only_with_errors_on_the_potential() -> No
     th.testing.assert_close(state.errors[1], th.tensor([[1 + 2 * 3.937]], dtype=th.float64))
 
 
-@pytest.mark.parametrize("step_rule", ["fixed", "line_search"])
-def test_step_that_would_raise_the_energy_is_not_taken(step_rule: str) -> None:
-    """
-    As above with E of the wrong sign and a large step: the energy would rise, so nothing moves. Its
-    minimum along the drive lies behind, and the line search does not go there either.
-    """
+def test_sweep_that_would_raise_the_energy_is_not_taken() -> None:
+    """As above with E of the wrong sign: the minimum along the sweep lies behind, so nothing moves."""
     circuit = small_circuit(
         inference_steps=3,
-        order="inward",
-        step_rule=step_rule,
+        order="sweep",
+        step_rule="line_search",
         step_size=1.0,
         leak=0.0,
         error_on="potential",
@@ -104,10 +101,9 @@ def test_step_that_would_raise_the_energy_is_not_taken(step_rule: str) -> None:
     assert state.settled_downhill
 
 
-@pytest.mark.parametrize("order", ["sweep", "inward"])
-def test_one_hidden_layer_and_one_output_are_solved_in_one_step(order: str) -> None:
+def test_one_hidden_layer_and_one_output_are_solved_in_one_sweep() -> None:
     """The line search is exact for one output: e_out = delta / (1 + |w|^2)."""
-    circuit = NGCCircuit([3, 6, 1], feedback="tied", order=order, inference_steps=1, **LINEAR_FIELDS).double()
+    circuit = NGCCircuit([3, 6, 1], feedback="tied", inference_steps=1, **LINEAR_FIELDS).double()
     x, y = th.randn(4, 3, dtype=th.float64), th.randn(4, 1, dtype=th.float64)
     delta = y - circuit.project(x)
     weight = circuit.bundles[1].weight
@@ -170,8 +166,8 @@ def test_a_sweep_by_hand() -> None:
     state = circuit.settle(X, Y)
     for values, expected in (
         (state.errors, [[0.0, -3.6], [1.8]]),
-        (state.potentials, [[-1.0, 0.4], [1.0]]),
-        (state.predictions, [[-1.0, 4.0], [-0.8]]),
+        (state.potentials, [[-1.0, 0.4]]),
+        (predictions_of(circuit, state), [[-1.0, 4.0], [-0.8]]),
         (state.activities, [[1.0, 2.0], [0.0, 0.4]]),
     ):
         for value, row in zip(values, expected, strict=True):
@@ -194,16 +190,18 @@ def test_a_sample_whose_sweep_overflows_stays_where_it_is(steps: int) -> None:
     state = circuit.settle(th.tensor([[1.0], [0.0]]), th.tensor([[0.0], [1e-3]]))
     assert state.potentials[0][0].item() == 1.0
     assert state.errors[0][0].item() == 0.0
-    assert [error.item() for error in (state.errors[1][0], state.predictions[1][0])] == [-1e9, 1e10]
+    assert [error.item() for error in (state.errors[1][0], predictions_of(circuit, state)[1][0])] == [
+        -1e9,
+        1e10,
+    ]
     assert all(energy[0] == state.energies[0][0] for energy in state.energies)
     assert state.total_discrepancy[0].item() == pytest.approx(1e18)
     assert state.potentials[0][1].item() == pytest.approx(1e-13)
     assert state.energies[-1][1] < 1e-6 * state.energies[0][1]
 
 
-@pytest.mark.parametrize("prediction_activation", ["identity", "tanh"])
 @pytest.mark.parametrize("activation", ["tanh", "elu", "identity"])
-def test_a_sweep_follows_the_gradient_in_the_errors(activation: str, prediction_activation: str) -> None:
+def test_a_sweep_follows_the_gradient_in_the_errors(activation: str) -> None:
     """
     With tied feedback the drives are minus the energy's gradient in the hidden errors, where each
     potential is its prediction plus its error and activities lie on their tangents; the gain is
@@ -214,7 +212,6 @@ def test_a_sweep_follows_the_gradient_in_the_errors(activation: str, prediction_
         [3, 5, 4, 2],
         feedback="tied",
         activation=activation,
-        prediction_activation=prediction_activation,
         leak=0.3,
         error_scale=0.8,
         output_precision=0.25,
@@ -222,33 +219,30 @@ def test_a_sweep_follows_the_gradient_in_the_errors(activation: str, prediction_
     ).double()
     x, y = th.randn(6, 3, dtype=th.float64), th.randn(6, 2, dtype=th.float64)
     clamped = th.tensor([[1.0, 0.0]] * 6, dtype=th.float64)
-    phi, g = ACTIVATIONS[activation], ACTIVATIONS[prediction_activation]
+    phi = ACTIVATIONS[activation]
 
     def energy_of(hidden_errors: Sequence[th.Tensor]) -> th.Tensor:
         """F of each sample as a function of the hidden errors e (discrepancies are 1.6 e)."""
         energy, activity, projected = th.zeros(6, dtype=th.float64), x, x
         for index, bundle in enumerate(circuit.bundles):
-            tangent_point = F.linear(projected, bundle.weight, bundle.bias)
-            prediction = g.function(tangent_point) + g.derivative(tangent_point) * F.linear(
-                activity - projected, bundle.weight
-            )
+            start = F.linear(projected, bundle.weight, bundle.bias)
+            prediction = start + F.linear(activity - projected, bundle.weight)
             if index == 2:
                 return energy + 0.25 * 0.8 * ((y - prediction) / 1.6 * clamped).square().sum(1)
-            start = g.function(tangent_point)
             potential = prediction + 1.6 * hidden_errors[index]
             energy = energy + 0.8 * hidden_errors[index].square().sum(1) + 0.15 * potential.square().sum(1)
             projected = phi.function(start)
             activity = projected + phi.derivative(start) * (potential - start)
         raise AssertionError
 
-    dynamics = circuit.dynamics(x, y, clamped)
     before = [th.zeros(6, 5, dtype=th.float64), th.zeros(6, 4, dtype=th.float64)]
     before = [error.requires_grad_() for error in before]
     gradients = th.autograd.grad(energy_of(before).sum(), before)
-    drives = dynamics.drives()
+    at_start = start(circuit, x, y, clamped)
+    drives = pressures(circuit.bundles, circuit.settings, at_start)
     for drive, gradient in zip(drives, gradients, strict=True):
         th.testing.assert_close(1.6 * drive, -gradient)
-    state = dynamics.run()
+    state = circuit.settle(x, y, clamped)
     after = [error.clone().requires_grad_() for error in state.errors[:-1]]
     th.testing.assert_close(state.energies[1], energy_of(after).detach())
     gradients = th.autograd.grad(energy_of(after).sum(), after)
@@ -266,21 +260,22 @@ def test_drive_is_minus_the_gradient_of_the_energy(error_on: str, activation: st
         "activation": activation,
         "leak": 0.3,
         "error_scale": 0.8,
-        "order": "inward",
+        "order": "simultaneous",
+        "step_rule": "fixed",
+        "step_size": 0.1,
         "output_precision": 0.25,
     }
     circuit = NGCCircuit([3, 5, 4, 2], feedback="tied", initial_state="zeros", **settings).double()
     x, y = th.randn(6, 3, dtype=th.float64), th.randn(6, 2, dtype=th.float64)
     clamped = th.tensor([[1.0, 0.0]] * 6, dtype=th.float64)
-    settling = Settling(circuit.bundles, circuit.settings, x, y, clamped)
-    settling.run()
-    potentials = [z.clone().requires_grad_() for z in settling.state.potentials[:-1]]
-    phi = settling.phi.function
+    state = circuit.settle(x, y, clamped)
+    potentials = [z.clone().requires_grad_() for z in state.potentials]
+    phi = ACTIVATIONS[activation].function
     activity, energy = x, th.zeros((), dtype=th.float64)
     for bundle, potential in zip(circuit.bundles, [*potentials, y], strict=True):
         is_output = potential is y
         value = potential if is_output or error_on == "potential" else phi(potential)
-        error = (value - activity @ bundle.weight.T - bundle.bias) / 1.6  # type: ignore[operator]
+        error = (value - bundle.predict(activity)) / 1.6
         if is_output:
             error = error * clamped * 0.25**0.5
         else:
@@ -289,9 +284,8 @@ def test_drive_is_minus_the_gradient_of_the_energy(error_on: str, activation: st
         activity = phi(potential)
     gradients = th.autograd.grad(energy, potentials)
     for hidden, gradient in enumerate(gradients):
-        drive = settling.drive(hidden, settling.slope(hidden))
-        th.testing.assert_close(drive, -gradient)
-    th.testing.assert_close(settling.state.energies[-1].sum(), energy.detach())
+        th.testing.assert_close(pressure(circuit.bundles, circuit.settings, state, hidden), -gradient)
+    th.testing.assert_close(state.energies[-1].sum(), energy.detach())
 
 
 def test_free_outputs_have_no_error_and_their_targets_do_not_matter() -> None:
@@ -311,11 +305,11 @@ def test_projection_is_the_settled_output_when_the_output_is_free(preset: str) -
     circuit = NGCCircuit([3, 8, 8, 4], preset=preset).double()
     x = th.randn(5, 3, dtype=th.float64)
     state = circuit.settle(x, th.zeros(5, 4, dtype=th.float64), th.zeros(5, 4, dtype=th.float64))
-    th.testing.assert_close(state.predictions[-1], circuit.project(x), rtol=0, atol=0)
+    th.testing.assert_close(predictions_of(circuit, state)[-1], circuit.project(x), rtol=0, atol=0)
     assert state.total_discrepancy.abs().max() == 0
 
 
-@pytest.mark.parametrize("settings", [{}, {"order": "inward"}, {"preset": "paper"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"preset": "released"}, {"preset": "paper"}], ids=str)
 def test_total_discrepancy_is_the_sum_of_squared_errors(settings: dict[str, Any]) -> None:
     circuit = NGCCircuit([3, 5, 2], **settings)
     state = circuit.settle(th.randn(4, 3), th.randn(4, 2))
@@ -344,39 +338,32 @@ def test_bad_input_is_named(argument: int, message: str, limit: float | None, ba
 
 def test_an_own_pair_is_not_taken_for_another_of_its_name() -> None:
     own = Activation("identity", th.tanh, ACTIVATIONS["tanh"].derivative)
-    circuit = NGCCircuit([3, 5, 2], prediction_activation=own)
-    tanh = NGCCircuit([3, 5, 2], prediction_activation="tanh")
+    circuit = NGCCircuit([3, 5, 2], activation=own)
+    tanh = NGCCircuit([3, 5, 2], activation="tanh")
     tanh.load_state_dict(circuit.state_dict())
     x, y = th.randn(4, 3), th.randn(4, 2)
     for error, expected in zip(circuit.settle(x, y).errors, tanh.settle(x, y).errors, strict=True):
         assert th.equal(error, expected)
 
 
-@pytest.mark.parametrize("prediction_activation", ["identity", "tanh"])
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_potentials_asked_for_later_are_those_on_the_way(steps: int, prediction_activation: str) -> None:
-    """Activities move along phi's tangent at the projection: from them follow potentials and predictions."""
+def test_activities_potentials_and_errors_belong_together(steps: int) -> None:
+    """Activities move along phi's tangent at the projection; errors are what separates z and zbar."""
     th.manual_seed(0)
-    circuit = NGCCircuit(
-        [3, 6, 5, 4, 2],
-        activation="tanh",
-        prediction_activation=prediction_activation,
-        inference_steps=steps,
-        error_scale=0.8,
-    ).double()
+    circuit = NGCCircuit([3, 6, 5, 4, 2], activation="tanh", inference_steps=steps, error_scale=0.8).double()
     x, y = th.randn(7, 3).double(), th.randn(7, 2).double()
-    start = circuit.dynamics(x, y).state
-    state = circuit.settle(x, y)
+    state, at_start = circuit.settle(x, y), start(circuit, x, y)
+    predictions = predictions_of(circuit, state)
     phi = ACTIVATIONS["tanh"]
     for layer in range(3):
-        z0, z = start.potentials[layer], state.potentials[layer]
+        z0, z = at_start.potentials[layer], state.potentials[layer]
         expected = phi.function(z0) + phi.derivative(z0) * (z - z0)
         th.testing.assert_close(state.activities[layer + 1], expected)
         # e = (z - zbar) / (2 beta_e)
-        th.testing.assert_close(state.errors[layer], (z - state.predictions[layer]) / 1.6)
+        th.testing.assert_close(state.errors[layer], (z - predictions[layer]) / 1.6)
         assert float((z - z0).abs().max()) > 1e-3
     precision = circuit.settings.output_precision
-    th.testing.assert_close(state.errors[-1], precision * (y - state.predictions[-1]) / 1.6)
+    th.testing.assert_close(state.errors[-1], precision * (y - predictions[-1]) / 1.6)
     total = sum(error.square().sum(1) for error in state.errors)
     th.testing.assert_close(state.total_discrepancy, total)
 
@@ -389,7 +376,7 @@ def test_far_targets_are_clamped_nearer(preset: str) -> None:
     limited = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2, max_discrepancy=2.0).double()
     limited.load_state_dict(circuit.state_dict())
     x = th.randn(4, 3).double()
-    prediction = circuit.dynamics(x, th.zeros(4, 2).double()).state.predictions[-1]
+    prediction = predictions_of(circuit, start(circuit, x, th.zeros(4, 2).double()))[-1]
     offsets = th.tensor([[1.0, -1.0], [5.0, -1.0], [-2.0, 2.5], [-100.0, 3.0]]).double()
     nearer = th.tensor([[1.0, -1.0], [2.0, -1.0], [-2.0, 2.0], [-2.0, 2.0]]).double()
     updates = limited.local_updates(limited.settle(x, prediction + offsets))
@@ -419,8 +406,6 @@ def test_far_targets_change_weights_as_the_huber_loss_does(limit: float) -> None
     ("order", "step_rule"),
     [
         ("sweep", "line_search"),
-        ("inward", "line_search"),
-        ("inward", "spectral"),
         ("simultaneous", "spectral"),
     ],
 )
@@ -454,10 +439,10 @@ def test_linear_circuit_settles_at_its_closed_form(n_hidden: int, order: str, st
         constants.append(constant)
     matrix, constant = th.cat(residual_rows), th.cat(constants, dim=1)
     solution = th.linalg.lstsq(matrix, -constant.T).solution.T
-    th.testing.assert_close(th.cat(state.potentials[:-1], dim=1), solution, rtol=1e-6, atol=1e-8)
+    th.testing.assert_close(th.cat(state.potentials, dim=1), solution, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("order", ["inward", "sweep"])
+@pytest.mark.parametrize("order", ["simultaneous", "sweep"])
 def test_drives_without_derivatives_by_hand(order: str) -> None:
     """
     Projection: z1 = (-1, 4), zbar2 = -8, e2 = 9, e1 = 0. With phi' = (0, 1) the drive would be
@@ -475,5 +460,5 @@ def test_drives_without_derivatives_by_hand(order: str) -> None:
         activation="relu",
         weight_norm=None,
     )
-    (drive,) = circuit.dynamics(X, Y).drives()
+    (drive,) = pressures(circuit.bundles, circuit.settings, start(circuit, X, Y))
     th.testing.assert_close(drive, th.tensor([[45.0, 63.0]], dtype=th.float64))

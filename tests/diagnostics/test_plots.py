@@ -91,7 +91,7 @@ def test_epistemic_reward_of_mountain_car() -> None:
     by_action = []
     for action in range(3):
         grid = np.array([[expected(p, v, action) for p in positions] for v in velocities])
-        by_action.append(grid / max(float(maximum), grid.max()))
+        by_action.append((grid / float(maximum)).clip(max=5))
     np.testing.assert_allclose(image(action=2), by_action[2], rtol=1e-3)
     np.testing.assert_allclose(image(), np.mean(by_action, axis=0), rtol=1e-3)
     assert th.equal(model.policy.epistemic_reward.divisor, maximum)
@@ -145,8 +145,8 @@ def test_epistemic_reward_of_normalized_observations() -> None:
             seen, followed = model.policy.features(th.as_tensor(env.normalize_obs(pair))).unsqueeze(1)
             state = model.policy.generator.settle(th.cat([seen, th.tensor([[0.0, 0.0, 1.0]])], 1), followed)
             surprise[row, column] = sum(float(error.square().sum()) for error in state.errors)
-    divisor = max(float(model.policy.epistemic_reward.divisor), surprise.max())
-    np.testing.assert_allclose(drawn, surprise / divisor, rtol=1e-3)
+    divisor = float(model.policy.epistemic_reward.divisor)
+    np.testing.assert_allclose(drawn, (surprise / divisor).clip(max=5), rtol=1e-3)
 
 
 def test_tied_feedback_has_no_alignment_to_draw() -> None:

@@ -23,8 +23,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_angc import ANGC
 from sb3_angc.angc.policies import ANGCPolicy
-from sb3_angc.circuit import NGCCircuit
-from sb3_angc.circuit.synapses.dense import DenseSynapses
 from tests.agents import TINY
 from tests.processes import in_a_fork
 
@@ -302,29 +300,20 @@ def test_open_files_and_names_as_in_sb3(saved: tuple[ANGC, Path], tmp_path: Path
     assert names == {"name.zip", "name.v2", "folder.zip", "folder.zip_2", "new", "link.zip"}
 
 
-def test_loading_leaves_out_the_mirror_phase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loaded_error_weights_are_those_saved_and_not_mirrored_anew(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     model = ANGC("CartPole-v1", policy_kwargs={"net_arch": [8]}, buffer_size=100, device="cpu")
     model.save(tmp_path / "model")
     model.save_safe(tmp_path / "model")
     model.policy.save(str(tmp_path / "policy"))
     expected = model.policy.state_dict()
-
-    def mirror(*_: object) -> None:
-        raise AssertionError("It would be overwritten")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DenseSynapses, "mirror", mirror)
-        policies = [
-            ANGC.load(tmp_path / "model", device="cpu").policy,
-            ANGC.load_safe(tmp_path / "model", device="cpu").policy,
-            ANGCPolicy.load(str(tmp_path / "policy"), device="cpu"),
-        ]
+    policies = [
+        ANGC.load(tmp_path / "model", device="cpu").policy,
+        ANGC.load_safe(tmp_path / "model", device="cpu").policy,
+        ANGCPolicy.load(str(tmp_path / "policy"), device="cpu"),
+    ]
     for policy in policies:
         th.testing.assert_close(policy.state_dict(), expected, rtol=0, atol=0)
-    aligned = NGCCircuit([30, 30, 2], mirror_patterns=20_000).bundles[1]  # afterwards circuits mirror again
-    assert aligned.feedback is not None
-    th.testing.assert_close(aligned.feedback, aligned.weight, rtol=0, atol=0.1)
 
 
 @pytest.mark.parametrize(

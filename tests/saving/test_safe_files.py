@@ -22,7 +22,7 @@ from stable_baselines3.her import GoalSelectionStrategy
 from torch import nn
 
 from sb3_angc import ANGC, ANGCPolicy
-from sb3_angc.angc.replay import FollowingNStepReplayBuffer
+from sb3_angc.angc.replay import SuccessorReplayBuffer
 from sb3_angc.circuit import Activation
 from sb3_angc.saving.safe_files import COUNTERS, _decode_space, _encode_space
 from tests.agents import TINY
@@ -75,7 +75,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert loaded.policy.optimizer.param_groups[0]["momentum"] == 0.5
     assert [loaded.lr_schedule(p) for p in (1, 0.5, 0)] == [model.lr_schedule(p) for p in (1, 0.5, 0)]
     assert (loaded.train_freq, loaded.n_steps, loaded._stats_window_size) == (model.train_freq, 2, 7)
-    assert isinstance(loaded.replay_buffer, FollowingNStepReplayBuffer)
+    assert isinstance(loaded.replay_buffer, SuccessorReplayBuffer)
     for name in COUNTERS:
         assert getattr(loaded, name) == getattr(model, name)
     loaded.learn(100, reset_num_timesteps=False)

@@ -125,8 +125,7 @@ def test_angc_accepts_every_sample() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     env = gym.make(ENV)
     seen: dict[str, set[Any]] = {
-        name: set()
-        for name in ("step_rule", "feedback", "net_arch", "tau", "learning_rate_schedule", "epistemic_scale")
+        name: set() for name in ("feedback", "net_arch", "tau", "learning_rate_schedule", "epistemic_scale")
     }
     for _ in range(30):
         trial = study.ask()
@@ -149,7 +148,6 @@ def test_angc_accepts_every_sample() -> None:
         for name, values in seen.items():
             values.add(trial.params.get(name))
     assert {name: len(values) for name, values in seen.items()} == {
-        "step_rule": 3,
         "feedback": 2,
         "net_arch": 3,
         "tau": 4,

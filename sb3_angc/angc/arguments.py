@@ -1,0 +1,153 @@
+"""The arguments of ``ANGC``: what is refused, and which policy and environment are meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import gymnasium as gym
+from gymnasium import spaces
+from stable_baselines3.common.base_class import maybe_make_env
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_angc.angc.features import is_image
+from sb3_angc.angc.policies import ANGCPolicy
+from sb3_angc.common.checks import (
+    check_finite,
+    check_fraction,
+    check_positive_integer,
+    check_weight,
+    is_integer,
+    is_number,
+    require,
+)
+
+POSITIVE_INTEGERS = ("buffer_size", "batch_size", "n_steps", "target_update_interval", "_stats_window_size")
+FRACTIONS = ("gamma", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
+WEIGHTS = ("alpha_instrumental", "alpha_epistemic", "learning_starts")
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """
+    Refuse what would fail or mislead only after hours of training.
+
+    :param arguments: What ``ANGC`` was given, by the names of its attributes
+    :raises ValueError: If one is not allowed: argument, value and what is allowed are named
+    """
+    for name in POSITIVE_INTEGERS:
+        check_positive_integer(name.removeprefix("_"), arguments[name])
+    for name in FRACTIONS:
+        check_fraction(name, arguments[name])
+    for name in WEIGHTS:
+        check_weight(name, arguments[name])
+    if arguments["epistemic_fraction"] is not None:
+        check_fraction("epistemic_fraction", arguments["epistemic_fraction"])
+    if not callable(arguments["learning_rate"]):
+        check_weight("learning_rate", arguments["learning_rate"])
+    norm = arguments["max_grad_norm"]
+    require("max_grad_norm", norm, is_number(norm) and norm > 0, "above 0")
+
+    train_freq = arguments["train_freq"]
+    has_unit = isinstance(train_freq, tuple) and len(train_freq) == 2
+    check_positive_integer("train_freq", train_freq[0] if has_unit else train_freq)
+    steps, seed = arguments["gradient_steps"], arguments["seed"]
+    require("gradient_steps", steps, is_integer(steps, -1), "an integer of at least -1")
+    is_seed = seed is None or (is_integer(seed, 0) and seed < 2**32)
+    require("seed", seed, is_seed, "an integer of at least 0")
+
+    actions = arguments["action_space"]
+    if isinstance(actions, spaces.Discrete) and actions.start != 0:
+        raise ValueError(
+            f"action_space={actions} is not allowed: actions must start at 0, as the controller's values do. "
+            "An ActionWrapper around the environment can shift them"
+        )
+    kind = arguments["replay_buffer_class"]
+    is_buffer = kind is None or (isinstance(kind, type) and issubclass(kind, ReplayBuffer))
+    require("replay_buffer_class", kind, is_buffer, "a subclass of ReplayBuffer")
+    for name in ("replay_buffer_kwargs", "policy_kwargs"):
+        require(name, arguments[name], isinstance(arguments[name], dict), "a dict")
+
+
+def check_batch_fits(batch_size: Any, buffer_size: Any) -> None:
+    """
+    A loaded model may have less memory than a batch (``buffer_size=1``), to act only; a new one may not.
+
+    :raises ValueError: If a batch does not fit into the memory
+    """
+    if is_integer(batch_size, 1) and is_integer(buffer_size, 1) and buffer_size < batch_size:
+        raise ValueError(
+            f"batch_size={batch_size} is not allowed: it must be at most buffer_size={buffer_size}"
+        )
+
+
+def check_transition(
+    observation: Any, reward: Any, infos: list[dict[str, Any]], vec_normalize: VecNormalize | None
+) -> None:
+    """
+    Refuse what is not finite: one bad value in the buffer would reach the weights at some later step.
+
+    :param observation: The new observation of each environment
+    :param reward: The reward of each
+    :param infos: The info of each, where the last observation of an episode is
+    :param vec_normalize: The wrapper whose clipping hides what is infinite
+    :raises ValueError: If a value is not finite
+    """
+    check_finite("reward", reward)
+    check_finite("observation", observation)
+    for info in infos:
+        check_finite("terminal observation", info.get("terminal_observation"))
+    if vec_normalize is not None:
+        check_finite("reward", vec_normalize.get_original_reward())
+        check_finite("observation", vec_normalize.get_original_obs())
+
+
+def make_policy_and_env(
+    policy: str | type[ANGCPolicy] | GymEnv,
+    env: GymEnv | str | None,
+    aliases: dict[str, type[BasePolicy]],
+    verbose: int,
+) -> tuple[str | type[ANGCPolicy], GymEnv | None]:
+    """
+    Make the environment of an id; where the environment stands in the policy's place, choose the policy.
+
+    :param policy: As in :class:`~sb3_angc.angc.angc.ANGC`
+    :param env: As there
+    :param aliases: Policy classes by name
+    :param verbose: As there
+    :raises ValueError: If the policy is of another algorithm, or no environment has the given id
+    """
+    if isinstance(policy, type) and not issubclass(policy, ANGCPolicy):
+        raise ValueError(
+            f"policy={policy.__name__} is not allowed: it must be {', '.join(aliases)}, "
+            "a subclass of sb3_angc.ANGCPolicy or, alone, an environment"
+        )
+    if isinstance(policy, type) or policy in aliases:
+        return policy, None if env is None else _make_env(env, aliases, verbose)
+    if env is not None:
+        raise ValueError(f"policy={policy!r} is not allowed: it must be {', '.join(aliases)}, or a class")
+    made = _make_env(policy, aliases, verbose)
+    return policy_for(made.observation_space), made
+
+
+def _make_env(env: GymEnv | str, aliases: Iterable[str], verbose: int) -> GymEnv:
+    try:
+        made: GymEnv = maybe_make_env(env, verbose)
+    except gym.error.UnregisteredEnv as error:
+        close = difflib.get_close_matches(str(env), aliases, n=1)
+        meant = f" Or is the policy {close[0]!r} meant?" if close else ""
+        raise ValueError(f"env={env!r} is not a registered environment: {error}{meant}") from error
+    return made
+
+
+def policy_for(observation_space: spaces.Space[Any]) -> str:
+    """
+    :param observation_space: An environment's observation space
+    :return: Name of the policy class for it
+    """
+    if isinstance(observation_space, spaces.Dict):
+        return "MultiInputPolicy"
+    return "CnnPolicy" if is_image(observation_space) else "MlpPolicy"
