@@ -194,7 +194,6 @@ MUTANTS = [
     Mutant("angc/angc.py", "self.replay_buffer.gamma = self.n_steps, self.gamma", "_ = self.n_steps, self.gamma"),
     Mutant("angc/angc.py", "if deterministic or is_pair:", "if deterministic:"),
     Mutant("angc/angc.py", "            observation = np.asarray(observation)", "            pass"),
-    Mutant("common/workers.py", "            _catch_up(env)", "            pass"),
     Mutant("angc/policies.py", "        self.features_extractor.train(mode)", "        pass"),
     Mutant("angc/policies.py", 'not kwargs.get("foreach")', "True"),
     Mutant("circuit/circuit.py", "matrix.mul_(self.settings.init_scale)", "matrix.mul_(1.0)"),

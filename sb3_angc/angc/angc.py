@@ -30,7 +30,7 @@ from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputP
 from sb3_angc.circuit import CircuitDiagnostics, diagnose, learn
 from sb3_angc.common.checks import check_finite, check_weight
 from sb3_angc.common.compiling import CompiledIfPossible
-from sb3_angc.common.workers import environments_of, watched_workers
+from sb3_angc.common.workers import dead_workers_named
 from sb3_angc.saving.resuming import ResumableAlgorithm, numpy_random_state_kept
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
@@ -387,7 +387,7 @@ class ANGC(ResumableAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfANGC:
-        with watched_workers(self.env, *environments_of(callback)):
+        with dead_workers_named(self.env):
             return super().learn(
                 total_timesteps=total_timesteps,
                 callback=callback,

@@ -7,7 +7,7 @@ A module is named in the Zoo's saved ``args.yml`` where a file would leave a pat
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 hyperparams: dict[str, dict[str, Any]]
 

@@ -5,12 +5,12 @@ ANGC in RL Zoo: the Zoo's own commands, with ``angc`` among its algorithms::
     python -m sb3_angc.zoo enjoy --algo angc --env CartPole-v1 -f logs
     python -m sb3_angc.zoo benchmark --log-dir logs --benchmark-dir results
 
-Commands and flags are the Zoo's. Two are ours: ``--figures FOLDER`` saves every figure of a plot
-command, ``--force`` overwrites files. Only this package touches the Zoo, so what has to be worked
-around in it is worked around here.
-
-A script of one's own calls :func:`register` before the Zoo parses its arguments.
+Commands and flags are the Zoo's; plots have one flag more, ``--figures FOLDER``. A script of one's own calls
+:func:`register` before the Zoo parses its arguments.
 """
+
+import argparse
+from typing import Any
 
 try:
     import rl_zoo3.exp_manager
@@ -22,10 +22,28 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
 
 from sb3_angc import ANGC
-from sb3_angc.zoo.manager import Manager
 from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params
 
 __all__ = ["Manager", "register"]
+
+# Settings of an algorithm where no -conf is given: the Zoo looks in its own package only.
+SETTINGS = {"angc": "sb3_angc.hyperparams"}
+
+
+class Manager(rl_zoo3.exp_manager.ExperimentManager):
+    """
+    The Zoo's manager of a run, which also finds the settings of a plugin.
+
+    :param args: The parsed arguments, which are saved beside the agent
+    :param algo: The algorithm
+    :param more: The Zoo's
+    :param settings: The Zoo's
+    """
+
+    def __init__(self, args: argparse.Namespace, algo: str, *more: Any, **settings: Any) -> None:
+        if settings.get("config") is None and algo in SETTINGS:
+            settings["config"] = args.conf_file = SETTINGS[algo]
+        super().__init__(args, algo, *more, **settings)
 
 
 def register() -> None:

@@ -1,53 +1,105 @@
-"""``python -m sb3_angc.zoo <command>``."""
+"""``python -m sb3_angc.zoo COMMAND``: a command of the Zoo that knows ``angc``."""
 
+import argparse
+import importlib
+import os
+import runpy
+import subprocess
 import sys
-import traceback
-from collections.abc import Callable
+import tempfile
+from pathlib import Path
 
 from sb3_angc.zoo import register
-from sb3_angc.zoo.agents import benchmark, enjoy, record_video, train
-from sb3_angc.zoo.command_line import BadInput
-from sb3_angc.zoo.plots import all_plots, plot_from_file, plot_train
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    command.__name__: command
-    for command in (train, enjoy, record_video, benchmark, all_plots, plot_train, plot_from_file)
-}
+# Commands of the Zoo, and the module and function of each
+FUNCTIONS = {"train": "rl_zoo3.train", "enjoy": "rl_zoo3.enjoy"}
+PLOTS = ("all_plots", "plot_train", "plot_from_file")
+COMMANDS = (*FUNCTIONS, "record_video", "benchmark", *PLOTS)
+# What the Zoo's benchmark starts for each agent, from the current folder
+ENJOY_SCRIPT = """
+import sys
+from sb3_angc.zoo.__main__ import main
+sys.exit(main(["enjoy", *sys.argv[1:]]))
+"""
 
 
 def main(arguments: list[str]) -> int:
     """
     Run a command.
 
-    :param arguments: the command and its arguments
-    :return: exit status
+    :param arguments: The command and the Zoo's arguments for it
+    :return: Exit status
     """
-    if not arguments or arguments[0] not in COMMANDS:
+    command, arguments = next(iter(arguments), ""), arguments[1:]
+    if command not in COMMANDS:
         print(f"usage: python -m sb3_angc.zoo {{{','.join(COMMANDS)}}} ...", file=sys.stderr)
         return 2
+    if command == "benchmark":
+        return benchmark(arguments)
     register()
+    if command in PLOTS:
+        plot(command, arguments)
+        return 0
+    before = sys.argv
+    sys.argv = [command, *arguments]  # which the Zoo parses
     try:
-        COMMANDS[arguments[0]](arguments[1:])
-    except (BadInput, ImportError) as error:
-        return complain(error)
-    except (AssertionError, OSError, ValueError) as error:
-        # Before training, this is what the Zoo raises for bad input. In mid-training it needs its traceback.
-        frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
-        if not str(error) or frames & {"learn", "predict"}:
-            raise
-        return complain(error)
+        if command in FUNCTIONS:
+            getattr(importlib.import_module(FUNCTIONS[command]), command)()
+        else:
+            runpy.run_module(f"rl_zoo3.{command}", run_name="__main__")
+    finally:
+        sys.argv = before
     return 0
 
 
-def complain(error: Exception) -> int:
+def benchmark(arguments: list[str]) -> int:
     """
-    Print an error in one line.
+    Evaluate trained agents and write the Zoo's ``benchmark.md``. The Zoo starts ``python enjoy.py`` in the
+    current folder and leaves a copy of its table there: it gets a folder of its own, with a script of that
+    name. Its hub has no agents of ours.
 
-    :param error: the error
-    :return: exit status
+    :param arguments: The Zoo's
+    :return: The Zoo's exit status
     """
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--log-dir", type=Path, default=Path("rl-trained-agents"))
+    parser.add_argument("--benchmark-dir", type=Path, default=Path("logs/benchmark"))
+    folders, others = parser.parse_known_args(arguments)
+    folders.benchmark_dir.mkdir(parents=True, exist_ok=True)
+    paths = ["--log-dir", folders.log_dir.resolve(), "--benchmark-dir", folders.benchmark_dir.resolve()]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    with tempfile.TemporaryDirectory() as current:
+        Path(current, "enjoy.py").write_text(ENJOY_SCRIPT, encoding="utf-8")
+        command = [sys.executable, "-m", "rl_zoo3.benchmark", "--no-hub", *map(str, paths), *others]
+        return subprocess.run(command, cwd=current, env={**os.environ, "PATH": path}).returncode
+
+
+def plot(command: str, arguments: list[str]) -> None:
+    """
+    Run a plot command, and save what it draws.
+
+    :param command: One of ``PLOTS``
+    :param arguments: The Zoo's, and ``--figures FOLDER``; without it figures are shown on the screen
+    """
+    from matplotlib import pyplot as plt
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--figures", type=Path)
+    ours, arguments = parser.parse_known_args(arguments)
+    if ours.figures is not None:
+        plt.switch_backend("agg")  # which shows nothing
+    before = sys.argv
+    sys.argv = [command, *arguments]
+    try:
+        getattr(importlib.import_module(f"rl_zoo3.plots.{command}"), command)()
+    finally:
+        sys.argv = before
+    if ours.figures is not None:
+        ours.figures.mkdir(parents=True, exist_ok=True)
+        for number in plt.get_fignums():
+            path = ours.figures / f"{command}-{number}.png"
+            plt.figure(number).savefig(path, dpi=150, bbox_inches="tight")
+            print(f"Saved {path}")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,9 @@
 import errno
 import io
 import math
-import multiprocessing
 import os
 import resource
 import signal
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,15 +21,12 @@ from hypothesis.extra import numpy as arrays
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import (
     BaseCallback,
-    CallbackList,
-    EvalCallback,
-    EveryNTimesteps,
     StopTrainingOnMaxEpisodes,
 )
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from sb3_angc import ANGC
-from sb3_angc.common.workers import watched_workers
+from sb3_angc.common.workers import dead_workers_named
 from tests.agents import TINY
 from tests.envs import Counter, GoalCounter, ScriptedEnv, counter
 from tests.processes import in_a_fork
@@ -208,87 +203,39 @@ def test_interrupted_at_any_moment() -> None:
         signal.signal(signal.SIGVTALRM, previous)
 
 
-def interrupts_after(n_answers: int) -> Callable[[SubprocVecEnv], Any]:
-    """``step_wait`` of a ``SubprocVecEnv`` into which Ctrl-C comes after so many answers."""
+def test_interrupted_while_waiting_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the workers have still to say would be taken for the next answer: the environment is refused."""
 
-    def step_wait(env: SubprocVecEnv) -> Any:
-        for remote in env.remotes[:n_answers]:
-            remote.recv()
+    def interrupted(env: SubprocVecEnv) -> Any:
         raise KeyboardInterrupt
 
-    return step_wait
-
-
-@pytest.mark.parametrize("n_answers", [0, 1, 2])
-def test_interrupted_while_waiting_for_workers(n_answers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    env = SubprocVecEnv([lambda: counter(7)] * 2, start_method="fork")
+    env = SubprocVecEnv([lambda: counter(7)] * 2)
     model = ANGC("MlpPolicy", env, **TINY)
     try:
-        for _ in range(3):
-            with monkeypatch.context() as patch:
-                patch.setattr(SubprocVecEnv, "step_wait", interrupts_after(n_answers))
-                with pytest.raises(KeyboardInterrupt):
-                    model.learn(100, reset_num_timesteps=False)
-            assert env.waiting
+        with monkeypatch.context() as patch:
+            patch.setattr(SubprocVecEnv, "step_wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                model.learn(100)
+        with pytest.raises(RuntimeError, match=r"interrupted while its workers took a step: make a new one"):
             model.learn(60, reset_num_timesteps=False)
-            assert_transitions_belong_together(model)
-            assert_sound(model)
     finally:
-        env.waiting = False
         env.close()
-
-
-class Unready(Counter):
-    """Its first step takes longer than somebody's patience."""
-
-    def step(self, action: Any) -> Any:
-        time.sleep(1.0)
-        return super().step(action)
-
-
-def test_interrupted_while_catching_up() -> None:
-    env = SubprocVecEnv([Counter, Unready], start_method="fork")
-    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    try:
-        env.step_async(np.zeros(2, int))
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
-        with pytest.raises(KeyboardInterrupt), watched_workers(env):
-            pass
-        with watched_workers(env):
-            assert np.asarray(env.reset()).tolist() == [[0.0], [0.0]]
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-        env.waiting = False
-        env.close()
-
-
-def test_process_forked_by_a_callback_does_not_keep_learn_waiting() -> None:
-    env = SubprocVecEnv([Counter], start_method="fork")
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
-    try:
-        with watched_workers(env):
-            child.start()
-        assert child.is_alive()
-    finally:
-        child.kill()
-        child.join()
-        env.close()
+    model.set_env(DummyVecEnv([lambda: counter(7)] * 2))
+    model.learn(60, reset_num_timesteps=False)
+    assert_transitions_belong_together(model)
+    assert_sound(model)
 
 
 def test_environment_closed_by_a_callback_is_not_blamed() -> None:
-    env, other = (SubprocVecEnv([Counter], start_method="fork") for _ in range(2))
+    env = SubprocVecEnv([Counter])
 
     def close_and_fail() -> None:
-        with watched_workers(env, other):
+        with dead_workers_named(env):
             env.close()
             raise ConnectionResetError("the logging service hung up")
 
-    try:
-        with pytest.raises(ConnectionResetError, match="the logging service hung up"):
-            close_and_fail()
-    finally:
-        other.close()
+    with pytest.raises(ConnectionResetError, match="the logging service hung up"):
+        close_and_fail()
 
 
 SAVES: dict[str, Callable[[ANGC, str], Any]] = {
@@ -339,10 +286,8 @@ class KillsAWorker(BaseCallback):
 
 @pytest.mark.parametrize("way", ["killed", "raises"])
 def test_worker_that_dies(way: str) -> None:
-    """Forked, so that the pipe of the dead worker is still held open by another one."""
     env = SubprocVecEnv(
-        [lambda: counter(7), lambda: Fails(30, at_reset=False) if way == "raises" else counter(7), Counter],
-        start_method="fork",
+        [lambda: counter(7), lambda: Fails(30, at_reset=False) if way == "raises" else counter(7), Counter]
     )
     model = ANGC("MlpPolicy", VecNormalize(env), **TINY)
     cause = "was killed by SIGKILL" if way == "killed" else "ended with exit code 1"
@@ -353,33 +298,6 @@ def test_worker_that_dies(way: str) -> None:
     assert_sound(model)
     model.set_env(DummyVecEnv([Counter] * 3))
     model.learn(60, reset_num_timesteps=False)
-
-
-class KillsAnEvaluator(EvalCallback):
-    def _on_step(self) -> bool:
-        if self.num_timesteps == 60:
-            os.kill(self.eval_env.processes[1].pid, signal.SIGKILL)  # type: ignore[attr-defined]
-        return super()._on_step()
-
-
-@pytest.mark.parametrize("place", ["alone", "list", "CallbackList", "EveryNTimesteps"])
-@pytest.mark.filterwarnings("ignore:Training and eval env", "ignore:Evaluation environment is not wrapped")
-def test_worker_of_an_evaluation_that_dies(place: str) -> None:
-    env = SubprocVecEnv([lambda: counter(7)] * 3, start_method="fork")
-    callback = KillsAnEvaluator(env, eval_freq=20 if place != "EveryNTimesteps" else 1, verbose=0)
-    callbacks: dict[str, Any] = {
-        "alone": callback,
-        "list": [callback],
-        "CallbackList": CallbackList([CallbackList([callback])]),
-        "EveryNTimesteps": EveryNTimesteps(20, callback),
-    }
-    model = ANGC("MlpPolicy", counter(7), **TINY)
-    with pytest.raises(RuntimeError, match="SubprocVecEnv cannot go on: worker 1 of 3 was killed by SIGKILL"):
-        model.learn(300, callbacks[place])
-    assert model.num_timesteps == 60
-    assert not any(process.is_alive() for process in env.processes)
-    model.learn(20, reset_num_timesteps=False)
-    assert_transitions_belong_together(model)
 
 
 # What a constructor may be given by mistake.
@@ -488,7 +406,7 @@ def test_error_of_the_users_own_while_workers_live() -> None:
     env = SubprocVecEnv([Counter, Counter], start_method="fork")
     try:
         error = ConnectionResetError("the logging service hung up")
-        with pytest.raises(ConnectionResetError) as caught, watched_workers(env):
+        with pytest.raises(ConnectionResetError) as caught, dead_workers_named(env):
             raise error
         assert caught.value is error
         assert all(process.is_alive() for process in env.processes)

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is the extra 'ray'")
 

@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 pytest.importorskip("rich", reason="rich is in the extra 'bench'")
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from benchmarks.__main__ import main
 from benchmarks.cell import merge, run_cell, steps_to_threshold
