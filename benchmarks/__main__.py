@@ -3,10 +3,16 @@
 import importlib
 import sys
 
-from benchmarks.errors import BenchmarkError
+from benchmarks.runner.errors import BenchmarkError
 
-# A command is a module of this package with main(arguments) -> exit status.
-COMMANDS = ("run", "report", "regression", "settling", "speed")
+# Each is a module with main(arguments) -> exit status.
+COMMANDS = {
+    "run": "runner.run",
+    "report": "report.report",
+    "regression": "experiments.regression",
+    "settling": "experiments.settling",
+    "speed": "experiments.speed",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -20,7 +26,7 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python -m benchmarks {{{','.join(COMMANDS)}}} ...", file=sys.stderr)
         return 2
     try:
-        status: int = importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])
+        status: int = importlib.import_module(f"benchmarks.{COMMANDS[arguments[0]]}").main(arguments[1:])
     except (BenchmarkError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

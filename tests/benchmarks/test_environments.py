@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("minigrid", reason="MiniGrid is in the extra 'bench'")
 
-from benchmarks.environments import DeepSea
+from benchmarks.environments.sparse import DeepSea
 
 # MiniGrid: which way each direction looks, and the three actions that move the agent
 AHEAD = [(1, 0), (0, 1), (-1, 0), (0, -1)]

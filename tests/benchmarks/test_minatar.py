@@ -13,9 +13,9 @@ from sb3_angc import ANGC
 
 pytest.importorskip("minatar", reason="MinAtar is the extra 'minatar'")
 
-from benchmarks import minatar
-from benchmarks.cell import make_manager
-from benchmarks.study import read_study
+from benchmarks.environments import minatar
+from benchmarks.runner.cell import make_manager
+from benchmarks.runner.study import read_study
 from sb3_angc.zoo import register
 
 STUDY = Path(__file__).parents[2] / "benchmarks" / "studies" / "minatar.yml"
@@ -46,7 +46,7 @@ def test_both_methods_have_the_same_settings() -> None:
             hyperparams, _ = make_manager(cell, "unused").read_hyperparameters()
             settings = {name: value for name, value in hyperparams.items() if name != "n_timesteps"}
             policy = settings.pop("policy")
-            policy = minatar.DQNPolicy if policy == "benchmarks.minatar.DQNPolicy" else policy
+            policy = minatar.DQNPolicy if policy == "benchmarks.environments.minatar.DQNPolicy" else policy
             algorithm = {"angc": ANGC, "dqn": DQN}[cell.algorithm]
             agents[cell.algorithm] = algorithm(policy, cell.environment, device="cpu", **settings)
     angc, dqn = agents["angc"], agents["dqn"]
@@ -59,8 +59,10 @@ def test_both_methods_have_the_same_settings() -> None:
 def test_study_names_what_exists() -> None:
     study = read_study(STUDY)
     assert len(study.cells) == 2 * 2 * 3
-    assert {cell.preset for cell in study.cells} == {"benchmarks.minatar"}
+    assert {cell.preset for cell in study.cells} == {"benchmarks.environments.minatar"}
     for cell in study.cells:
         assert gym.spec(cell.environment).id == cell.environment
         policy = cell.hyperparams.get("policy", minatar.hyperparams["default"]["policy"])
-        assert policy in ANGC.policy_aliases or hasattr(minatar, policy.removeprefix("benchmarks.minatar."))
+        assert policy in ANGC.policy_aliases or hasattr(
+            minatar, policy.removeprefix("benchmarks.environments.minatar.")
+        )

@@ -7,9 +7,10 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
-from benchmarks import pages, regression
-from benchmarks.errors import BenchmarkError
-from benchmarks.settling import command as settling
+from benchmarks.experiments import regression
+from benchmarks.experiments.settling import command as settling
+from benchmarks.report import pages
+from benchmarks.runner.errors import BenchmarkError
 
 
 def test_a_page_is_filled_between_its_lines(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("minigrid", reason="MiniGrid is in the extra 'bench'")
 
-from benchmarks.cell import make_manager
-from benchmarks.study import read_study
+from benchmarks.runner.cell import make_manager
+from benchmarks.runner.study import read_study
 from sb3_angc.zoo import register
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"

@@ -11,7 +11,7 @@ import torch as th
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
-from benchmarks import regression
+from benchmarks.experiments import regression
 from sb3_angc.circuit import NGCCircuit, learn
 
 
@@ -63,7 +63,7 @@ def test_cells_are_kept_and_those_of_another_setup_run_again(
     contents["setup"]["circuit"]["inference_steps"] = 99
     other.write_text(json.dumps({**contents, "test_error": 7.0}))
     assert regression.main(arguments) == 0
-    assert capsys.readouterr().out.count(": test error") == 1
+    assert capsys.readouterr().out.count(": done") == 1
     assert json.loads(kept.read_text())["test_error"] == 7.0
     assert json.loads(other.read_text())["test_error"] == error
 

@@ -15,11 +15,11 @@ pytest.importorskip("rliable", reason="rliable is in the extra 'zoo'")
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from benchmarks import figures
 from benchmarks.__main__ import main
-from benchmarks.comparison import Comparison
-from benchmarks.results import ResultsFolder
-from benchmarks.study import Study, parse_study
+from benchmarks.report import figures
+from benchmarks.report.comparison import Comparison
+from benchmarks.runner.results import ResultsFolder
+from benchmarks.runner.study import Study, parse_study
 
 RETURNS = {("good", "CartPole-v1"): 480.0, ("good", "Acrobot-v1"): -80.0}
 SEEDS = 4

@@ -21,13 +21,13 @@ pytest.importorskip("rich", reason="rich is in the extra 'bench'")
 import yaml
 
 from benchmarks.__main__ import main
-from benchmarks.cell import merge, run_cell, steps_to_threshold
-from benchmarks.engines import Event, failure
-from benchmarks.errors import BenchmarkError
-from benchmarks.ray_engine import check_address
-from benchmarks.results import ResultsFolder, write_json
-from benchmarks.run import run_study
-from benchmarks.study import Cell, parse_study
+from benchmarks.runner.cell import merge, run_cell, steps_to_threshold
+from benchmarks.runner.engines import Event, failure
+from benchmarks.runner.errors import BenchmarkError
+from benchmarks.runner.ray_engine import check_address
+from benchmarks.runner.results import ResultsFolder, write_json
+from benchmarks.runner.run import run_study
+from benchmarks.runner.study import Cell, parse_study
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = "CartPole-v1"

@@ -10,8 +10,8 @@ import torch as th
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
-from benchmarks.settling import circuits, command, measure, rules
-from benchmarks.settling.problem import Problem, State
+from benchmarks.experiments.settling import circuits, command, measure, rules
+from benchmarks.experiments.settling.problem import Problem, State
 from sb3_angc.circuit import NGCCircuit
 
 

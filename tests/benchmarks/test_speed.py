@@ -12,13 +12,23 @@ from torch.utils.flop_counter import FlopCounterMode
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
-from benchmarks import pages
 from benchmarks.__main__ import main
-from benchmarks.speed import agents, breakdown, command, compiled, figure, growth, page, products, timing
-from benchmarks.speed.command import FOLDER, PAGE, SECTIONS
-from benchmarks.speed.plan import FULL, QUICK
-from benchmarks.speed.products import Product
-from benchmarks.speed.timing import Pairs, Sample
+from benchmarks.experiments.speed import (
+    agents,
+    breakdown,
+    command,
+    compiled,
+    figure,
+    growth,
+    page,
+    products,
+    timing,
+)
+from benchmarks.experiments.speed.command import FOLDER, PAGE, SECTIONS
+from benchmarks.experiments.speed.plan import FULL, QUICK
+from benchmarks.experiments.speed.products import Product
+from benchmarks.experiments.speed.timing import Pairs, Sample
+from benchmarks.report import pages
 from sb3_angc.circuit import NGCCircuit
 
 

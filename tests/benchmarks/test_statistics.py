@@ -9,8 +9,8 @@ pytest.importorskip("rliable", reason="rliable is in the extra 'zoo'")
 
 from rliable import library, metrics  # type: ignore[import-untyped]
 
-from benchmarks import statistics
-from benchmarks.statistics import Array
+from benchmarks.report import statistics
+from benchmarks.report.statistics import Array
 
 rng = np.random.default_rng(0)
 SCORES: Array = rng.normal(size=(10, 4))

@@ -1,0 +1,1 @@
+"""Studies that are no reinforcement learning: regression, settling, speed."""

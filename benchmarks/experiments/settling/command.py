@@ -1,0 +1,42 @@
+"""The command: measure what is missing, keep it, and write tables and a figure beside the raw results."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import torch as th
+from matplotlib import style
+
+from benchmarks.experiments.settling import measure, page
+from benchmarks.experiments.settling.circuits import CONDITIONS
+from benchmarks.report import figures, pages
+from benchmarks.runner.errors import Parser
+from benchmarks.runner.provenance import ROOT
+from benchmarks.runner.results import kept_or_measured
+
+FOLDER = ROOT / "benchmarks" / "results" / "settling"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the missing cells, print the table and draw the figure."""
+    parser = Parser(prog="python -m benchmarks settling", description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of results, table and figure")
+    options = parser.parse_args(arguments)
+    th.set_num_threads(1)
+    cells: page.Cells = {}
+    for condition, seed in product(CONDITIONS, options.seeds):
+        path = options.output / f"{condition.name}--{seed}.json"
+        cells[condition, seed] = kept_or_measured(
+            path, measure.setup(), partial(measure.run_cell, condition, seed)
+        )
+    table = page.report(cells)
+    (options.output / "README.md").write_text(table, encoding="utf-8")
+    if options.output == FOLDER:
+        pages.fill(pages.DOCS / "circuit.md", {"settling": table})
+    with style.context(["default", figures.STYLE]):
+        figures.save(page.draw(cells), options.output / "settling")
+    print(table)
+    return 0

@@ -1,0 +1,164 @@
+"""The rows of the table: each a piece of our work beside a peer's."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from benchmarks.experiments.speed import agents, zoo_run
+from benchmarks.experiments.speed.plan import Plan
+from benchmarks.experiments.speed.products import agent_update, bare
+from benchmarks.experiments.speed.timing import Pairs, Sample, Work, in_turn, median, ratio, repeats_for, take
+from sb3_angc import ANGC
+from sb3_angc.hyperparams import hyperparams
+
+Row = dict[str, Any]
+Prepare = Callable[[ANGC], ANGC]
+
+# LunarLander's settings train after every 4 steps, as many updates as steps.
+UPDATES_A_CALL = 4
+SBX_UPDATES = (128, 10, 4)
+PREDICTIONS = 50
+
+
+def as_it_is(agent: ANGC) -> ANGC:
+    """
+    Do nothing to an agent.
+
+    :param agent: ours
+    """
+    return agent
+
+
+def updates(agent: OffPolicyAlgorithm, count: int = UPDATES_A_CALL, batch_size: int = 0) -> Work:
+    """
+    Work that calls ``train()`` once.
+
+    :param agent: whose
+    :param count: updates in the call
+    :param batch_size: 0 is the agent's own
+    """
+    batch_size = batch_size or agent.batch_size
+    return lambda: agent.train(gradient_steps=count, batch_size=batch_size)
+
+
+def predictions(agent: OffPolicyAlgorithm) -> Work:
+    """
+    Work that predicts for ``PREDICTIONS`` single observations, one by one.
+
+    :param agent: whose policy
+    """
+    assert agent.replay_buffer is not None
+    observations = agent.replay_buffer.observations[:PREDICTIONS, 0]
+
+    def predict() -> None:
+        for observation in observations:
+            agent.predict(observation, deterministic=True)
+
+    return predict
+
+
+def row(name: str, at_most: float, pairs: Pairs) -> Row:
+    """
+    A row in plain types.
+
+    :param name: what is compared
+    :param at_most: the ratio to reach
+    :param pairs: samples
+    """
+    return {"name": name, "at_most": at_most, **pairs.as_dict()}
+
+
+def update_row(
+    name: str, at_most: float, ours: ANGC, theirs: OffPolicyAlgorithm, plan: Plan, count: int
+) -> Row:
+    """
+    Time ``train()`` of two agents, and the matrix products of one of our updates alone.
+
+    :param name: what is compared
+    :param at_most: the ratio to reach
+    :param ours: agent
+    :param theirs: agent
+    :param plan: how much
+    :param count: updates in a call
+    """
+    pairs = in_turn(updates(ours, count), updates(theirs, count), plan.pairs, plan.seconds, count)
+    products = bare(agent_update(ours.policy, ours.batch_size, ours.alpha_epistemic > 0))
+    repeats = repeats_for(products, plan.seconds)
+    alone = median([take(products, repeats) for _ in range(plan.pairs)])
+    return {**row(name, at_most, pairs), "products": asdict(alone)}
+
+
+def rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
+    """
+    Measure updates and predictions.
+
+    :param plan: how much
+    :param progress: told what is next
+    """
+    yield from update_rows(plan, progress)
+    name = "`predict()` of one observation, ANGC / SB3 DQN"
+    progress(name)
+    works = predictions(agents.angc(plan.transitions)), predictions(agents.dqn(plan.transitions))
+    yield row(name, 1.0, in_turn(*works, plan.pairs, plan.seconds, PREDICTIONS))
+
+
+def update_rows(
+    plan: Plan, progress: Callable[[str], object], prepare: Prepare = as_it_is, how: str = ""
+) -> Iterator[Row]:
+    """
+    Measure updates: both circuits beside SB3, the controller alone beside SBX.
+
+    :param plan: how much
+    :param progress: told what is next
+    :param prepare: done to each of our agents first
+    :param how: what that is, in a row's name
+    """
+    dqn = agents.dqn(plan.transitions)
+    for circuit, at_most in (("settled", 1.0), ("released", 0.5)):
+        name = f"`train()`, ANGC `{circuit}`{how}, both circuits / SB3 DQN"
+        progress(name)
+        angc = prepare(agents.angc(plan.transitions, circuit))
+        yield update_row(name, at_most, angc, dqn, plan, UPDATES_A_CALL)
+    if agents.has_sbx():
+        angc = prepare(agents.angc(plan.transitions, "released", alpha_epistemic=0.0))
+        sbx = agents.sbx_dqn(plan.transitions)
+    for count in SBX_UPDATES:
+        name = f"`train()`, ANGC `released`{how}, controller alone / SBX DQN, {count} updates a call"
+        if not agents.has_sbx():
+            yield {"name": name, "at_most": 1.0, "missing": agents.SBX_IS_MISSING}
+            continue
+        progress(name)
+        yield update_row(name, 1.0, angc, sbx, plan, count)
+
+
+def zoo_rows(plan: Plan, progress: Callable[[str], object]) -> list[Row]:
+    """
+    Measure whole runs: time, and peak resident memory.
+
+    :param plan: how much
+    :param progress: told what is next
+    """
+    runs: dict[str, list[zoo_run.Run]] = {"angc": [], "dqn": []}
+    for seed in range(plan.zoo_pairs):
+        for algorithm, done in runs.items():
+            progress(f"RL Zoo run of {algorithm} on {zoo_run.ENVIRONMENT}, seed {seed}")
+            done.append(zoo_run.run(algorithm, seed, plan.zoo_timesteps))
+    ours, theirs = runs["angc"], runs["dqn"]
+    budget = plan.zoo_timesteps or int(hyperparams[zoo_run.ENVIRONMENT]["n_timesteps"])
+    name = f"RL Zoo run on {zoo_run.ENVIRONMENT}, {budget} steps, ANGC / SB3 DQN"
+    times = Pairs(*([Sample(run.wall, run.processor) for run in side] for side in (ours, theirs)))
+    memory = [[run.peak_memory for run in side] for side in (ours, theirs)]
+    return [
+        row(f"{name}: time", 1.0, times),
+        {
+            "name": f"{name}: peak resident memory",
+            "at_most": 1.0,
+            "pairs": len(ours),
+            "ours": {"bytes": float(np.median(memory[0]))},
+            "theirs": {"bytes": float(np.median(memory[1]))},
+            "ratio": {"bytes": asdict(ratio(*memory))},
+        },
+    ]

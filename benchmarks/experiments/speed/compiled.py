@@ -1,0 +1,62 @@
+"""What ``compile_updates`` gains: compiled updates beside those that are not, and beside the peers'."""
+
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+from benchmarks.experiments.speed import agents
+from benchmarks.experiments.speed.comparisons import UPDATES_A_CALL, Row, row, update_rows, updates
+from benchmarks.experiments.speed.plan import Plan
+from benchmarks.experiments.speed.timing import in_turn
+from sb3_angc import ANGC
+from sb3_angc.angc import update
+from sb3_angc.common.compiling import CompiledIfPossible
+
+# A faster path must gain this much.
+GAIN = 1.3
+
+
+def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
+    """
+    Measure compiled updates. Where torch.compile does not work, one row says so.
+
+    :param plan: how much
+    :param progress: told what is next
+    """
+
+    def compile_updates(agent: ANGC) -> ANGC:
+        # What `compile_updates=True` does, with the plan's compiler
+        agent.local_updates = CompiledIfPossible(update.local_updates, plan.compiler)
+        return agent
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as nothing_compiled_yet:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = nothing_compiled_yet
+        for circuit in ("settled", "released"):
+            name = f"`train()`, ANGC `{circuit}`, both circuits, compiled / as it is"
+            progress(name)
+            plain, compiled = (agents.angc(plan.transitions, circuit) for _ in range(2))
+            try:
+                seconds = first_update(compile_updates(compiled))
+            except UserWarning as warning:
+                yield {"name": name, "at_most": 1 / GAIN, "missing": str(warning)}
+                return
+            works = updates(compiled), updates(plain)
+            pairs = in_turn(*works, plan.pairs, plan.seconds, UPDATES_A_CALL)
+            yield {**row(name, 1 / GAIN, pairs), "compile_seconds": seconds}
+        yield from update_rows(plan, progress, compile_updates, ", compiled")
+
+
+def first_update(agent: ANGC) -> float:
+    """
+    Seconds that an agent's first update takes, which is compiled then.
+
+    :param agent: whose updates are compiled
+    :raises UserWarning: if that does not work
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        start = time.perf_counter()
+        updates(agent, 1)()
+        return time.perf_counter() - start

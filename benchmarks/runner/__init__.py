@@ -1,0 +1,1 @@
+"""The study runner: cells, the engines that run them, and their raw results."""

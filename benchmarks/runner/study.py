@@ -1,0 +1,263 @@
+"""Read a study file and lay it out as cells."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.runner.errors import BenchmarkError
+from benchmarks.runner.tasks import TASKS, Task
+
+STUDY_KEYS = {
+    "name",
+    "algorithms",
+    "environments",
+    "seeds",
+    "n_timesteps",
+    "evaluations",
+    "evaluation_episodes",
+    "last_policy_episodes",
+    "gym_packages",
+}
+ALGORITHM_KEYS = {"algorithm", "label", "preset", "hyperparams"}
+TASK_KEYS = {"threshold", "random_return"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """
+    One training run, with everything that is needed to repeat it.
+
+    :param study: name of the study
+    :param label: name of the compared method: an algorithm, or one variant of it
+    :param algorithm: the Zoo's name of the algorithm
+    :param environment: Gymnasium id
+    :param seed: seed of the training run, as the Zoo's ``--seed``
+    :param threshold: mean return at which the task counts as solved
+    :param random_return: mean return of the random policy
+    :param preset: settings file, its path relative to the repository, or importable module, as the
+        Zoo's ``-conf``; ``None`` is the algorithm's default one
+    :param hyperparams: what differs from the preset; dictionaries are merged into the preset's
+    :param n_timesteps: budget, ``None`` is the preset's
+    :param evaluations: points of the evaluation curve, evenly spaced over the budget
+    :param evaluation_episodes: deterministic episodes for each point
+    :param last_policy_episodes: deterministic episodes of the last policy
+    :param gym_packages: modules to import because they register environments
+    """
+
+    study: str
+    label: str
+    algorithm: str
+    environment: str
+    seed: int
+    threshold: float
+    random_return: float
+    preset: str | None
+    hyperparams: dict[str, Any]
+    n_timesteps: int | None
+    evaluations: int
+    evaluation_episodes: int
+    last_policy_episodes: int
+    gym_packages: list[str]
+
+    @property
+    def name(self) -> str:
+        """What the cell is called in file names and on the screen."""
+        return f"{slug(self.label)}--{slug(self.environment)}--{self.seed}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The cell in plain types, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Study:
+    """
+    A named list of cells.
+
+    :param name: name of the study, also of its results folder
+    :param cells: in the order in which they are run
+    """
+
+    name: str
+    cells: list[Cell]
+
+
+def slug(text: str) -> str:
+    """
+    A part of a file name that every system takes.
+
+    :param text: a label or an environment id
+    """
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+
+
+def read_study(path: Path) -> Study:
+    """
+    Read a study file. Nothing is imported here: algorithm and environment names are checked
+    by ``check_names``.
+
+    :param path: the YAML file
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BenchmarkError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    try:
+        return parse_study(data)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{path}: {error}") from error
+
+
+def parse_study(data: Any) -> Study:
+    """
+    Lay out a study's grid, one seed of everything before the next seed,
+    so that a study stopped half way still compares all methods on all tasks.
+
+    :param data: content of the study file
+    """
+    study = _mapping(data, "a study", STUDY_KEYS, required={"name", "algorithms", "environments", "seeds"})
+    name = _typed(study, "name", str)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise BenchmarkError(f"name: {name!r} names a folder, use letters, digits, '-' or '_'")
+    tasks = dict(_tasks(study["environments"]))
+    methods = [_method(entry) for entry in _list(study["algorithms"], "algorithms")]
+    settings: dict[str, Any] = {
+        "n_timesteps": _positive(study, "n_timesteps", None),
+        "evaluations": _positive(study, "evaluations", 40),
+        "evaluation_episodes": _positive(study, "evaluation_episodes", 10),
+        "last_policy_episodes": _positive(study, "last_policy_episodes", 100),
+        "gym_packages": _strings(study.get("gym_packages", []), "gym_packages"),
+    }
+    cells = [
+        Cell(study=name, environment=environment, seed=seed, **asdict(task), **method, **settings)
+        for seed in _seeds(study["seeds"])
+        for method in methods
+        for environment, task in tasks.items()
+    ]
+    names = [cell.name for cell in cells]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BenchmarkError(f"two cells are called {twice[0]}: give the algorithms different labels")
+    return Study(name, cells)
+
+
+def _mapping(data: Any, what: str, known: set[str], required: set[str]) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        keys = "key" if len(required) == 1 else "keys"
+        found = "" if isinstance(data, list | None) else f", not {data!r}"
+        raise BenchmarkError(f"{what} must be a mapping with the {keys} {', '.join(sorted(required))}{found}")
+    unknown = sorted(str(key) for key in data.keys() - known)
+    if unknown:
+        raise BenchmarkError(f"unknown key {unknown[0]!r} in {what}: use {', '.join(sorted(known))}")
+    missing = sorted(required - data.keys())
+    if missing:
+        raise BenchmarkError(f"{what} lacks the key {missing[0]!r}")
+    return dict(data)
+
+
+def _list(data: Any, key: str) -> list[Any]:
+    if not isinstance(data, list) or not data:
+        raise BenchmarkError(f"{key}: must be a list with at least one entry")
+    return data
+
+
+def _strings(data: Any, key: str) -> list[str]:
+    if not isinstance(data, list) or not all(isinstance(entry, str) for entry in data):
+        raise BenchmarkError(f"{key}: must be a list of names, not {data!r}")
+    return data
+
+
+def _number(data: Any, key: str) -> float:
+    if not isinstance(data, int | float) or isinstance(data, bool) or not math.isfinite(data):
+        raise BenchmarkError(f"{key}: must be a number, not {data!r}")
+    return float(data)
+
+
+def _typed(data: dict[str, Any], key: str, kind: type) -> Any:
+    if not isinstance(data[key], kind):
+        raise BenchmarkError(f"{key}: must be of type {kind.__name__}, not {data[key]!r}")
+    return data[key]
+
+
+def _positive(data: dict[str, Any], key: str, default: int | None) -> int | None:
+    value = data.get(key, default)
+    if value is None and default is None:
+        return None
+    # PyYAML reads 1e4 as a string and true as an int of Python.
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BenchmarkError(f"{key}: must be a whole number above 0, not {value!r}")
+    return value
+
+
+def _seeds(data: Any) -> list[int]:
+    seeds = list(range(data)) if isinstance(data, int) and not isinstance(data, bool) else data
+    if not isinstance(seeds, list) or not seeds or not all(type(s) is int and 0 <= s < 2**32 for s in seeds):
+        raise BenchmarkError(
+            f"seeds: must be a number of seeds or a list of whole numbers from 0 to 2**32 - 1, not {data!r}"
+        )
+    if len(set(seeds)) < len(seeds):
+        raise BenchmarkError("seeds: one is named twice")
+    return seeds
+
+
+def _tasks(data: Any) -> Iterator[tuple[str, Task]]:
+    entries = (
+        data
+        if isinstance(data, Mapping) and data
+        else dict.fromkeys(_strings(_list(data, "environments"), "environments"))
+    )
+    for environment, task in entries.items():
+        if task is not None:
+            values = _mapping(task, f"environment {environment}", TASK_KEYS, required=TASK_KEYS)
+            numbers = {key: _number(value, f"{environment}: {key}") for key, value in values.items()}
+            if numbers["threshold"] <= numbers["random_return"]:
+                raise BenchmarkError(
+                    f"{environment}: threshold {numbers['threshold']:g} must be above "
+                    f"random_return {numbers['random_return']:g}"
+                )
+            yield environment, Task(**numbers)
+        elif environment in TASKS:
+            yield environment, TASKS[environment]
+        else:
+            raise BenchmarkError(
+                f"environment {environment} is none of {', '.join(TASKS)}: "
+                f"correct its name, or give its threshold and random_return"
+            )
+
+
+def _method(data: Any) -> dict[str, Any]:
+    entry = _mapping(data, "an entry of algorithms", ALGORITHM_KEYS, required={"algorithm"})
+    hyperparams = _typed(entry, "hyperparams", dict) if "hyperparams" in entry else {}
+    for key, value in hyperparams.items():
+        if not isinstance(key, str):
+            raise BenchmarkError(f"hyperparams: {key!r} must be text, the name of an argument")
+        if not _plain(value):
+            raise BenchmarkError(
+                f"hyperparams: {key!r} must be made of text, finite numbers, lists and mappings "
+                f"whose keys are text, not {value!r}"
+            )
+    label = str(entry.get("label", entry["algorithm"]))
+    if not slug(label):
+        raise BenchmarkError(f"label: {label!r} names files, use letters or digits")
+    return {
+        "algorithm": _typed(entry, "algorithm", str),
+        "label": label,
+        "preset": _typed(entry, "preset", str) if "preset" in entry else None,
+        "hyperparams": hyperparams,
+    }
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON gives back what it was given, so that a resumed study knows its cells again."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _plain(entry) for key, entry in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))

@@ -1,8 +1,0 @@
-"""
-``python -m benchmarks settling``: how a circuit's hidden layers are best moved. Rules of settling, their
-cost against what energy they leave.
-"""
-
-from benchmarks.settling.command import main
-
-__all__ = ["main"]

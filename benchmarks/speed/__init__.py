@@ -1,5 +1,0 @@
-"""``python -m benchmarks speed``: what an update, a prediction and a run cost beside their peers'."""
-
-from benchmarks.speed.command import main
-
-__all__ = ["main"]
