@@ -17,13 +17,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from sb3_angc.angc import replay, update
-from sb3_angc.angc.arguments import (
-    check_arguments,
-    check_batch_fits,
-    check_transition,
-    make_policy_and_env,
-)
+from sb3_angc.angc import arguments, replay, update
 from sb3_angc.angc.epistemic import epistemic_schedule
 from sb3_angc.angc.features import ImageExtractor, PartsExtractor
 from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
@@ -155,7 +149,7 @@ class ANGC(ResumableAlgorithm):
         clamp_all_actions: bool = False,
         compile_updates: bool = False,
     ) -> None:
-        policy, env = make_policy_and_env(policy, env, self.policy_aliases, verbose)
+        policy, env = arguments.make_policy_and_env(policy, env, self.policy_aliases, verbose)
         has_parts = env is not None and isinstance(env.observation_space, spaces.Dict)
         super().__init__(
             policy,
@@ -204,11 +198,11 @@ class ANGC(ResumableAlgorithm):
         if _init_setup_model:
             if env is None:
                 raise ValueError("env=None is not allowed: the circuits need its observations and actions")
-            check_batch_fits(batch_size, buffer_size)
+            arguments.check_batch_fits(batch_size, buffer_size)
             self._setup_model()
 
     def _setup_model(self) -> None:
-        check_arguments(vars(self))
+        arguments.check_arguments(vars(self))
         self.replay_buffer_class, self.replay_buffer_kwargs = replay.choose_buffer(
             self.replay_buffer_class,
             self.replay_buffer_kwargs,
@@ -255,7 +249,7 @@ class ANGC(ResumableAlgorithm):
         dones: np.ndarray[Any, Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        check_transition(new_obs, reward, infos, self._vec_normalize_env)
+        arguments.check_transition(new_obs, reward, infos, self._vec_normalize_env)
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def _on_step(self) -> None:
