@@ -28,7 +28,7 @@ class SuccessorSamples(NamedTuple):
     """
     SB3's replayed samples, whose next observations are ``n_steps`` later, and the successors.
 
-    :param successors: Observations one step after ``observations``; same shape
+    :ivar successors: Observations one step after ``observations``; same shape
     """
 
     observations: th.Tensor
@@ -81,15 +81,15 @@ class Batch(NamedTuple):
     """
     Replayed transitions as the circuits see them.
 
-    :param features: Features of the observations ``s_t``, ``(batch, features_dim)``
-    :param actions: Actions taken ``a_t``, ``(batch, 1)``
-    :param taken: 1 at the action taken and 0 elsewhere, ``(batch, n_actions)``
-    :param successor_features: Features of ``s_{t+1}``, which the generator predicts,
+    :ivar features: Features of the observations ``s_t``, ``(batch, features_dim)``
+    :ivar actions: Actions taken ``a_t``, ``(batch, 1)``
+    :ivar taken: 1 at the action taken and 0 elsewhere, ``(batch, n_actions)``
+    :ivar successor_features: Features of ``s_{t+1}``, which the generator predicts,
         ``(batch, features_dim)``. A buffer of n-step returns other than :class:`SuccessorReplayBuffer` gives
         ``bootstrap_features``.
-    :param bootstrap_features: Features of ``s_{t+n}``, ``(batch, features_dim)``
-    :param rewards: Discounted sum of the rewards until then, ``(batch, 1)``
-    :param discounts: What the value of ``s_{t+n}`` counts; 0 where the episode terminated, ``(batch, 1)``
+    :ivar bootstrap_features: Features of ``s_{t+n}``, ``(batch, features_dim)``
+    :ivar rewards: Discounted sum of the rewards until then, ``(batch, 1)``
+    :ivar discounts: What the value of ``s_{t+n}`` counts; 0 where the episode terminated, ``(batch, 1)``
     """
 
     features: th.Tensor

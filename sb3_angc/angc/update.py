@@ -22,11 +22,11 @@ class LocalUpdates(NamedTuple):
     """
     What the circuits learn from a batch.
 
-    :param controller: Updates of :meth:`~sb3_angc.circuit.circuit.NGCCircuit.local_updates`
-    :param generator: The same of the generator; ``None`` where it does not learn
-    :param loss: Mean energy of the controller before it settled, a number: half the mean squared TD error,
+    :ivar controller: Updates of :meth:`~sb3_angc.circuit.circuit.NGCCircuit.local_updates`
+    :ivar generator: The same of the generator; ``None`` where it does not learn
+    :ivar loss: Mean energy of the controller before it settled, a number: half the mean squared TD error,
         times the output's precision
-    :param epistemic_reward: Mean epistemic reward, a number; ``None`` without one
+    :ivar epistemic_reward: Mean epistemic reward, a number; ``None`` without one
     """
 
     controller: Updates

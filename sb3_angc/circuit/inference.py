@@ -27,9 +27,9 @@ class Change(NamedTuple):
     """
     How a circuit's state changes along a sweep, for a gain of 1.
 
-    :param potentials: ``dz`` of the hidden layers
-    :param activities: ``phi' dz`` of the hidden layers
-    :param mismatches: ``dz - dzbar`` of hidden layers and output; errors change by these times their gains
+    :ivar potentials: ``dz`` of the hidden layers
+    :ivar activities: ``phi' dz`` of the hidden layers
+    :ivar mismatches: ``dz - dzbar`` of hidden layers and output; errors change by these times their gains
     """
 
     potentials: Tensors
