@@ -29,7 +29,7 @@ from sb3_angc.saving.resuming import ResumableAlgorithm, numpy_random_state_kept
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 
-# To 0 at the end of training: the last policy, not a lucky one on the way, is what remains.
+# It falls to 0 over training, so that the policy settles: the last one is what a run leaves.
 DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
 
 

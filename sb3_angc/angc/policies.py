@@ -198,7 +198,7 @@ class ANGCPolicy(BasePolicy):
         return NGCCircuit(layers, self.circuit, name, **settings)
 
     def _make_optimizer(self, learning_rate: float) -> th.optim.Optimizer:
-        """One for both circuits: what a call of it costs is more than what it does for a small circuit."""
+        """One for both circuits: with small ones, calling an optimizer takes longer than what it computes."""
         kwargs = dict(self.optimizer_kwargs)
         if self.optimizer_class in (th.optim.Adam, th.optim.AdamW, th.optim.SGD):
             # One call for all parameters: a third of the time on small networks.

@@ -228,7 +228,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         :raises OSError: If the file cannot be written; an older one is as it was then
         """
         with writing(path, "pkl") as file:
-            super().save_replay_buffer(file)  # type: ignore[arg-type]
+            super().save_replay_buffer(file)  # type: ignore[arg-type]  # SB3 takes files as well
 
     def load_replay_buffer(self, path: Target, truncate_last_traj: bool = True) -> None:
         """

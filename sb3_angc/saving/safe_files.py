@@ -275,7 +275,8 @@ def _encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.MultiDiscrete):
         return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "dtype": str(space.dtype)}
     if isinstance(space, spaces.MultiBinary):
-        return {"kind": "MultiBinary", "n": list(space.shape) if len(space.shape) > 1 else int(space.n)}  # type: ignore[arg-type]
+        sides = list(space.shape)
+        return {"kind": "MultiBinary", "n": sides if len(sides) > 1 else sides[0]}
     if isinstance(space, spaces.Dict):
         return {
             "kind": "Dict",

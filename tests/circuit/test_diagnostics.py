@@ -10,7 +10,7 @@ from stable_baselines3.common.logger import configure
 
 from sb3_angc import ANGC
 from sb3_angc.circuit import NGCCircuit, diagnose
-from sb3_angc.diagnostics.callback import CircuitDiagnosticsCallback
+from sb3_angc.diagnostics import CircuitDiagnosticsCallback
 from tests.agents import TINY
 
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_angc import ANGC, NGCCircuit
 from sb3_angc.circuit import diagnose
-from sb3_angc.diagnostics.callback import CircuitDiagnosticsCallback
+from sb3_angc.diagnostics import CircuitDiagnosticsCallback
 from sb3_angc.diagnostics.plots import plot_alignment, plot_energy, plot_epistemic_reward, plot_errors
 from tests.agents import TINY
 
