@@ -9,6 +9,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_angc import ANGC
 from sb3_angc.angc import arguments, replay, update
@@ -144,6 +145,30 @@ def test_transitions_that_are_refused(observation: Any, reward: Any, info: Any, 
     arguments.check_transition(np.zeros(1), np.zeros(1), [{}], None)
     with pytest.raises(ValueError, match=message):
         arguments.check_transition(np.array(observation), np.array(reward), [info], None)
+
+
+def test_what_vec_normalize_clips_is_refused_too() -> None:
+    env = VecNormalize(DummyVecEnv([lambda: counter(5)]))
+    env.reset()
+    arguments.check_transition(np.zeros((1, 1)), np.zeros(1), [{}], env)
+    env.old_obs = np.array([[np.inf]])
+    with pytest.raises(ValueError, match="observation that is not finite"):
+        arguments.check_transition(np.zeros((1, 1)), np.zeros(1), [{}], env)
+    env.old_obs, env.old_reward = np.zeros((1, 1)), np.array([np.inf])
+    with pytest.raises(ValueError, match="reward that is not finite"):
+        arguments.check_transition(np.zeros((1, 1)), np.zeros(1), [{}], env)
+
+
+def test_normalisation_goes_on_with_the_batches_that_are_learned_from() -> None:
+    model = ANGC("CartPole-v1", **TINY).learn(150)
+    normalization = model.policy.normalization
+    assert normalization is not None
+    count = float(normalization.count)
+    assert count == 16 * model._n_updates
+    model.sample(64)
+    assert float(normalization.count) == count
+    model.train(3, 16)
+    assert float(normalization.count) == count + 3 * 16
 
 
 def test_random_state_is_put_back_after_an_error_too() -> None:

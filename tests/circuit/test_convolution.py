@@ -152,6 +152,14 @@ def test_modulation_by_hand() -> None:
     th.testing.assert_close(wide.modulation()[1], th.tensor([[0.25] * 4 + [1.0] * 4]))
 
 
+def test_feedback_is_modulated_by_what_comes_back_over_it() -> None:
+    """Two input channels, kernels of 1 x 1: E of the first sums to 1, of the second to 8."""
+    synapses = ConvSynapses((2, 3, 3), 2, 1, 1, 0, bias=False, learned_feedback=True)
+    assert synapses.feedback is not None
+    synapses.feedback.copy_(th.tensor([[1.0, -4.0], [0.0, 4.0]]))
+    th.testing.assert_close(synapses.modulation()[1], th.tensor([[0.25, 1.0]]))
+
+
 def test_squared_spectral_norm_is_that_of_the_unrolled_matrix() -> None:
     th.manual_seed(0)
     bundles: list[Any] = [ConvSynapses((2, 6, 5), 3, 3, 2, 1, True, True), DenseSynapses(4, 5, True, False)]
