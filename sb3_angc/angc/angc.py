@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_angc.angc import arguments, replay, update
-from sb3_angc.angc.epistemic import epistemic_schedule
+from sb3_angc.angc.epistemic import weight_left
 from sb3_angc.angc.features import ImageExtractor, PartsExtractor
 from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
 from sb3_angc.circuit import CircuitDiagnostics, diagnose, learn
@@ -51,7 +50,8 @@ class ANGC(ResumableAlgorithm):
     :param buffer_size: size of the replay buffer
     :param learning_starts: how many steps of the model to collect transitions for before learning starts
     :param batch_size: Minibatch size for each update
-    :param tau: the soft update coefficient ("Polyak update", between 0 and 1), 1 for hard update
+    :param tau: the soft update coefficient ("Polyak update", between 0 and 1), 1 for hard update.
+        ``None`` is 1, as in DQN, where the target is updated at an interval, and 0.01 at every step.
     :param gamma: the discount factor
     :param train_freq: Update the model every ``train_freq`` steps. Alternatively pass a tuple of frequency
         and unit like ``(5, "step")`` or ``(2, "episode")``.
@@ -105,9 +105,7 @@ class ANGC(ResumableAlgorithm):
     }
     # Linear schedule will be defined in `_setup_model()`
     exploration_schedule: Schedule
-    epistemic_schedule: Schedule
     policy: ANGCPolicy
-    local_updates: Callable[..., update.LocalUpdates]
     # What a safe file may name beside torch's classes
     safe_classes: ClassVar[tuple[type, ...]] = (
         *(FlattenExtractor, CombinedExtractor, ImageExtractor, PartsExtractor),
@@ -122,7 +120,7 @@ class ANGC(ResumableAlgorithm):
         buffer_size: int = 100_000,
         learning_starts: int = 1000,
         batch_size: int = 64,
-        tau: float = 0.01,
+        tau: float | None = None,
         gamma: float = 0.99,
         train_freq: int | tuple[int, str] = 4,
         gradient_steps: int = 1,
@@ -158,7 +156,7 @@ class ANGC(ResumableAlgorithm):
             buffer_size,
             learning_starts,
             batch_size,
-            tau,
+            arguments.choose_tau(tau, target_update_interval),
             gamma,
             train_freq,
             gradient_steps,
@@ -198,7 +196,6 @@ class ANGC(ResumableAlgorithm):
         if _init_setup_model:
             if env is None:
                 raise ValueError("env=None is not allowed: the circuits need its observations and actions")
-            arguments.check_batch_fits(batch_size, buffer_size)
             self._setup_model()
 
     def _setup_model(self) -> None:
@@ -219,10 +216,7 @@ class ANGC(ResumableAlgorithm):
             self.exploration_final_eps,
             self.exploration_fraction,
         )
-        self.epistemic_schedule = epistemic_schedule(self.alpha_epistemic, self.epistemic_fraction)
-        self.local_updates = update.local_updates
-        if self.compile_updates:
-            self.local_updates = CompiledIfPossible(update.local_updates)
+        self._compiled_updates = CompiledIfPossible(update.local_updates)
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         prepared = super()._setup_learn(*args, **kwargs)
@@ -274,14 +268,15 @@ class ANGC(ResumableAlgorithm):
 
         epistemic_weight = None
         if self.alpha_epistemic > 0:
-            weight = self.epistemic_schedule(self._current_progress_remaining)
-            epistemic_weight = th.tensor(weight, device=self.device)
+            share = weight_left(self.epistemic_fraction, self._current_progress_remaining)
+            epistemic_weight = th.tensor(self.alpha_epistemic * share, device=self.device)
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         replayed = self.replay_buffer, self.n_steps, self.gamma, self._vec_normalize_env
         weights = self.alpha_instrumental, epistemic_weight
+        local_updates = self._compiled_updates if self.compile_updates else update.local_updates
         losses, epistemic_rewards = [], []
         for batch in replay.batches(*replayed, policy, gradient_steps, batch_size):
-            found = self.local_updates(policy, batch, *weights, self.double_q, self.clamp_all_actions)
+            found = local_updates(policy, batch, *weights, self.double_q, self.clamp_all_actions)
             updates = {policy.controller: found.controller}
             if found.generator is not None:
                 updates[policy.generator] = found.generator
@@ -392,7 +387,7 @@ class ANGC(ResumableAlgorithm):
             )
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "local_updates"]
+        return [*super()._excluded_save_params(), "_compiled_updates"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -72,16 +72,15 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
         require(name, arguments[name], isinstance(arguments[name], dict), "a dict")
 
 
-def check_batch_fits(batch_size: Any, buffer_size: Any) -> None:
+def choose_tau(tau: float | None, target_update_interval: int) -> float:
     """
-    A loaded model may have less memory than a batch (``buffer_size=1``), to act only; a new one may not.
-
-    :raises ValueError: If a batch does not fit into the memory
+    :param tau: The argument of ``ANGC``
+    :param target_update_interval: The argument of ``ANGC``
+    :return: ``tau``; for ``None`` 1 where the target is updated at an interval, and 0.01 at every step
     """
-    if is_integer(batch_size, 1) and is_integer(buffer_size, 1) and buffer_size < batch_size:
-        raise ValueError(
-            f"batch_size={batch_size} is not allowed: it must be at most buffer_size={buffer_size}"
-        )
+    if tau is not None:
+        return tau
+    return 1.0 if is_integer(target_update_interval, 2) else 0.01
 
 
 def check_transition(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch as th
-from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from torch import nn
 
 EpistemicScale = Literal["maximum", "mean"]
@@ -16,15 +14,16 @@ MEAN_RATE = 0.01
 LARGEST_REWARD = 5.0
 
 
-def epistemic_schedule(weight: float, fraction: float | None) -> Schedule:
+def weight_left(fraction: float | None, progress_remaining: float) -> float:
     """
-    :param weight: Weight of the epistemic reward at the start
-    :param fraction: Fraction of the training period over which it falls to 0; ``None`` leaves it as it is
-    :return: The weight by progress remaining, from 1 to 0
+    :param fraction: Fraction of the training period over which the epistemic reward's weight falls to 0;
+        ``None`` leaves it as it is
+    :param progress_remaining: From 1 at the start to 0
+    :return: What is left of the weight, from 1 to 0
     """
     if fraction is None:
-        return ConstantSchedule(weight)
-    return ConstantSchedule(0.0) if fraction == 0 else LinearSchedule(weight, 0.0, fraction)
+        return 1.0
+    return max(0.0, 1 - (1 - progress_remaining) / fraction) if fraction > 0 else 0.0
 
 
 class EpistemicReward(nn.Module):

@@ -1,5 +1,6 @@
 """CompiledIfPossible updates: the same results, and a way back where compiling does not work."""
 
+import copy
 import shutil
 import sysconfig
 import warnings
@@ -10,6 +11,7 @@ import gymnasium as gym
 import pytest
 import torch as th
 from stable_baselines3.common.envs import SimpleMultiObsEnv
+from stable_baselines3.common.utils import set_random_seed
 
 from sb3_angc import ANGC
 from sb3_angc.angc import update
@@ -28,7 +30,8 @@ def no_compiled_code_of_other_tests() -> None:
 
 def compiled(model: ANGC, backend: str = "aot_eager") -> ANGC:
     """The model, its updates traced and made functional, but left to torch instead of a compiler."""
-    model.local_updates = CompiledIfPossible(update.local_updates, backend)
+    model.compile_updates = True
+    model._compiled_updates = CompiledIfPossible(update.local_updates, backend)
     return model
 
 
@@ -91,9 +94,30 @@ def test_with_a_compiler(tmp_path: Path) -> None:
         fast.save(tmp_path / "fast")
         loaded = ANGC.load(tmp_path / "fast", gym.make("CartPole-v1"))
         assert loaded.compile_updates
-        assert isinstance(loaded.local_updates, CompiledIfPossible)
         loaded.learn(50, reset_num_timesteps=False)
     assert loaded._n_updates > fast._n_updates
+
+
+def test_a_copy_computes_with_circuits_of_its_own() -> None:
+    model = compiled(ANGC("CartPole-v1", **TINY)).learn(100)
+    plain = ANGC("CartPole-v1", **TINY).learn(100)
+    twin = copy.deepcopy(model)
+    for parameter in model.policy.parameters():
+        parameter.fill_(0.5)  # of the original alone
+    for agent in (twin, plain):
+        set_random_seed(1)
+        agent.train(10, 16)
+    assert_alike(plain, twin, tolerance=1e-5)
+    assert th.equal(model.policy.controller.bundles[0].weight, th.full((16, 4), 0.5))
+
+
+def test_compiling_can_be_switched_while_training_goes_on() -> None:
+    plain, switched = (ANGC("CartPole-v1", **TINY).learn(100) for _ in range(2))
+    for agent in (plain, compiled(switched)):
+        set_random_seed(1)
+        agent.train(10, 16)
+    assert switched._compiled_updates._callable is not None
+    assert_alike(plain, switched, tolerance=1e-4)
 
 
 def test_what_cannot_be_compiled_runs_as_it_is() -> None:

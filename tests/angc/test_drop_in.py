@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import DQN
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
@@ -323,3 +324,45 @@ def test_every_test_of_the_table_exists() -> None:
     assert not missing
     rows = [row for row in table.splitlines() if row.startswith("| ") and "feature of DQN" not in row]
     assert not [row for row in rows if "`: `test_" not in row]
+
+
+@pytest.mark.parametrize(("interval", "expected"), [(1, 0.01), (2, 1.0), (600, 1.0), (10_000, 1.0)])
+def test_a_target_updated_at_an_interval_is_copied_as_in_dqn(interval: int, expected: float) -> None:
+    """``tau`` left out means DQN's 1 where a script for DQN sets the interval."""
+    model = ANGC("MlpPolicy", "CartPole-v1", target_update_interval=interval, **TINY)
+    assert model.tau == expected
+    assert ANGC("MlpPolicy", "CartPole-v1", tau=0.3, target_update_interval=interval, **TINY).tau == 0.3
+    if interval <= 600:
+        model.learn(interval)
+        controller, target = (
+            circuit.prediction_parameters().values()
+            for circuit in (model.policy.controller, model.policy.controller_target)
+        )
+        is_copy = all(th.equal(one, other) for one, other in zip(controller, target, strict=True))
+        assert is_copy == (expected == 1.0 or model._n_updates == 0)
+
+
+def test_a_memory_smaller_than_a_batch_is_sampled_again_and_again_as_in_dqn() -> None:
+    for algorithm in (DQN, ANGC):
+        model = algorithm(
+            "MlpPolicy", "CartPole-v1", buffer_size=8, batch_size=32, learning_starts=10, seed=0, device="cpu"
+        ).learn(60)
+        assert model._n_updates > 0
+
+
+def test_attributes_set_while_training_goes_on_take_effect() -> None:
+    class Switch(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps == 100:
+                model.alpha_epistemic, model.gamma = 0.0, 0.5
+                before.extend(p.clone() for p in model.policy.generator.parameters())
+            return True
+
+    before: list[th.Tensor] = []
+    model: Any = ANGC("MlpPolicy", "CartPole-v1", n_steps=1, **TINY)
+    fresh = [p.clone() for p in model.policy.generator.parameters()]
+    model.learn(200, Switch())
+    now = list(model.policy.generator.parameters())
+    assert not any(th.equal(a, b) for a, b in zip(fresh, now, strict=True))
+    assert all(th.equal(a, b) for a, b in zip(before, now, strict=True))
+    assert model.sample(64).discounts.max() == 0.5

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_angc import ANGC
 from sb3_angc.angc import arguments, replay, update
-from sb3_angc.angc.epistemic import epistemic_schedule
+from sb3_angc.angc.epistemic import weight_left
 from sb3_angc.saving.resuming import numpy_random_state_kept
 from tests.agents import TINY
 from tests.envs import counter
@@ -125,11 +125,10 @@ def test_local_updates_are_those_of_the_steps_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fraction", "expected"), [(None, [0.4, 0.4, 0.4]), (0.5, [0.4, 0.2, 0.0]), (0.0, [0.0, 0.0, 0.0])]
+    ("fraction", "expected"), [(None, [1.0, 1.0, 1.0]), (0.5, [1.0, 0.5, 0.0]), (0.0, [0.0, 0.0, 0.0])]
 )
 def test_weight_of_the_epistemic_reward(fraction: float | None, expected: list[float]) -> None:
-    schedule = epistemic_schedule(0.4, fraction)
-    assert [schedule(remaining) for remaining in (1.0, 0.75, 0.0)] == pytest.approx(expected)
+    assert [weight_left(fraction, remaining) for remaining in (1.0, 0.75, 0.0)] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

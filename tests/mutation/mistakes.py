@@ -24,7 +24,11 @@ TESTS = {
         "angc/test_drop_in.py",
     ],
     "angc/arguments.py": ["angc/test_from_transition_to_update.py", "angc/test_bad_input.py"],
-    "angc/epistemic.py": ["angc/test_angc.py", "angc/test_compiling.py"],
+    "angc/epistemic.py": [
+        "angc/test_angc.py",
+        "angc/test_from_transition_to_update.py",
+        "angc/test_compiling.py",
+    ],
     "angc/features.py": ["angc/test_angc.py", "angc/test_images.py"],
     "angc/policies.py": ["angc/test_angc.py", "angc/test_drop_in.py"],
     "angc/replay.py": [
@@ -137,7 +141,7 @@ MUTANTS = [
     Mutant("angc/epistemic.py", "EpistemicReward.observe", "th.where(self.divisor > 0, self.divisor.lerp(mean, MEAN_RATE), mean)", "self.divisor.lerp(mean, MEAN_RATE)"),
     Mutant("angc/epistemic.py", "EpistemicReward.observe", "th.where(divisor.isfinite(), divisor, self.divisor)", "divisor"),
     Mutant("angc/epistemic.py", "EpistemicReward.forward", "reward.clamp(max=LARGEST_REWARD)", "reward"),
-    Mutant("angc/epistemic.py", "epistemic_schedule", "ConstantSchedule(0.0)", "ConstantSchedule(weight)"),
+    Mutant("angc/epistemic.py", "weight_left", "1 - (1 - progress_remaining) / fraction", "progress_remaining / fraction"),
     Mutant("angc/update.py", "target_values", "th.addcmul(rewards, batch.discounts, value)", "rewards + value"),
     Mutant("angc/update.py", "target_values", "policy.controller.project(batch.bootstrap_features) if double_q else values", "values if double_q else policy.controller.project(batch.bootstrap_features)"),
     Mutant("angc/update.py", "clamp_values", "(targets.expand_as(batch.taken), batch.taken)", "(targets.expand_as(batch.taken), None)"),
@@ -166,7 +170,7 @@ MUTANTS = [
     Mutant("angc/features.py", "RunningNormalization.update", "(1 - share) * difference.square()", "difference.square()"),
     Mutant("common/compiling.py", "CompiledIfPossible.__call__", "self._callable = self.function", "pass"),
     Mutant("common/compiling.py", "CompiledIfPossible.__call__", "self._callable is self.function", "True"),
-    Mutant("common/workers.py", "dead_workers_named", "process.terminate()", "pass"),
+    Mutant("common/workers.py", "dead_workers_named", "_end(process.exitcode)", "_end(1)"),
     Mutant("common/workers.py", "dead_workers_named", "workers.waiting", "False"),
     # saving and safe files
     Mutant("saving/resuming.py", "end_last_trajectory", "buffer.dones[buffer.pos - 1, goes_on] = 1", "pass"),

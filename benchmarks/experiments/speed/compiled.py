@@ -28,7 +28,8 @@ def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
 
     def compile_updates(agent: ANGC) -> ANGC:
         # What `compile_updates=True` does, with the plan's compiler
-        agent.local_updates = CompiledIfPossible(update.local_updates, plan.compiler)
+        agent.compile_updates = True
+        agent._compiled_updates = CompiledIfPossible(update.local_updates, plan.compiler)
         return agent
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as nothing_compiled_yet:
