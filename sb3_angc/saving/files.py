@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import uuid
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from stable_baselines3.common.save_util import open_path
@@ -23,12 +24,19 @@ FILE_FORMAT = 1
 MEMBERS = ("data", "policy.pth", "policy.optimizer.pth")
 
 
+# What a file system answers that has no such operation: network and FUSE file systems among them.
+NOT_OFFERED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
+# What it answers where a file cannot be moved over another: one mounted by itself, or held open.
+NOT_MOVABLE = (errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EACCES, errno.ETXTBSY)
+
+
 @contextmanager
 def writing(target: Target, suffix: str) -> Iterator[BinaryIO]:
     """
     A file to write to, which takes the target's place only when all of it is on the disk: until
     then, and if anything goes wrong, an older file stays whole. A process that is killed leaves
-    a ``.NAME.*.tmp`` beside it, which may be deleted. Names are completed as SB3 does it.
+    a ``.*.tmp`` beside it, which may be deleted. Names are completed as SB3 does it. Where the place does
+    not allow this (a pipe, a folder in which no file can be made), the target is written to directly.
 
     :param target: Path, whose folder is made if needed, or an open file, which is written to directly
     :param suffix: Ending of a path that has none, without the dot; ``""`` leaves it without
@@ -40,24 +48,62 @@ def writing(target: Target, suffix: str) -> Iterator[BinaryIO]:
         return
     path = _complete(pathlib.Path(target), suffix)
     path = path.resolve()  # a link stays a link
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = _new_file_beside(path)
+    if temporary is None:
+        with path.open("wb") as file:
+            yield file
+        return
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         if path.exists():
-            shutil.copymode(path, temporary)
-        temporary.replace(path)
+            with suppress(OSError):  # permissions are not everywhere
+                shutil.copymode(path, temporary)
+        _move(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     if os.name == "posix":  # the folder's entry, too, has to survive a power cut
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with suppress(OSError):
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def _new_file_beside(path: pathlib.Path) -> pathlib.Path | None:
+    """A new, empty file in the same folder; ``None`` where the target is no file or no new one is allowed."""
+    if path.exists() and not path.is_file():
+        return None
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp")  # the name itself may be as long as allowed
+    try:
+        temporary.touch(exist_ok=False)
+    except PermissionError:
+        if path.exists():
+            return None
+        raise
+    return temporary
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:  # a disk that is full says so here, on some systems
+            raise
+
+
+def _move(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in NOT_MOVABLE or not path.exists():
+            raise
+        shutil.copyfile(temporary, path)
+        temporary.unlink()
 
 
 def _complete(path: pathlib.Path, suffix: str) -> pathlib.Path:

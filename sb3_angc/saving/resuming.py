@@ -26,30 +26,33 @@ from sb3_angc.saving.safe_files import load_safe, save_safe
 SelfResumable = TypeVar("SelfResumable", bound="ResumableAlgorithm")
 
 
-def get_random_state(action_space: spaces.Space[Any]) -> dict[str, Any]:
+def get_random_state(action_space: spaces.Space[Any], device: th.device) -> dict[str, Any]:
     """
     :param action_space: The space that random actions are drawn from
+    :param device: Where the model computes
     :return: States of all generators that SB3 seeds and training draws from, but the environment's
     """
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),  # noqa: NPY002 -- what SB3 draws from
         "torch": th.get_rng_state().numpy(),
-        "cuda": [state.numpy() for state in th.cuda.get_rng_state_all()],
+        # Of another device it is not asked: that would start CUDA there.
+        "cuda": th.cuda.get_rng_state(device).numpy() if device.type == "cuda" else None,
         "action_space": action_space.np_random.bit_generator.state,
     }
 
 
-def set_random_state(state: dict[str, Any], action_space: spaces.Space[Any]) -> None:
+def set_random_state(state: dict[str, Any], action_space: spaces.Space[Any], device: th.device) -> None:
     """
     :param state: As returned by :func:`get_random_state`
     :param action_space: The space that random actions are drawn from
+    :param device: Where the model computes
     """
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     th.set_rng_state(th.from_numpy(state["torch"]))
-    if state["cuda"] and len(state["cuda"]) == th.cuda.device_count():
-        th.cuda.set_rng_state_all([th.from_numpy(part) for part in state["cuda"]])
+    if state["cuda"] is not None and device.type == "cuda":
+        th.cuda.set_rng_state(th.from_numpy(state["cuda"]), device)
     action_space.np_random.bit_generator.state = state["action_space"]
 
 
@@ -112,7 +115,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         """
         archive = io.BytesIO()
         self._file_format = FILE_FORMAT
-        self._random_state = self._pending_random_state or get_random_state(self.action_space)
+        self._random_state = self._pending_random_state or get_random_state(self.action_space, self.device)
         try:
             super().save(archive, exclude, include)
         finally:
@@ -277,7 +280,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         if self._pending_random_state is not None and not reset_num_timesteps:
-            set_random_state(self._pending_random_state, self.action_space)
+            set_random_state(self._pending_random_state, self.action_space, self.device)
         self._pending_random_state = None
         return prepared
 

@@ -178,7 +178,7 @@ MUTANTS = [
     Mutant("saving/resuming.py", "end_last_trajectory", "buffer.truncate_last_trajectory()", "pass"),
     Mutant("saving/resuming.py", "ResumableAlgorithm.learn", "self._last_obs = None", "pass"),
     Mutant("saving/resuming.py", "ResumableAlgorithm.collect_rollouts", "self._last_obs = None", "pass"),
-    Mutant("saving/resuming.py", "ResumableAlgorithm._setup_learn", "set_random_state(self._pending_random_state, self.action_space)", "pass"),
+    Mutant("saving/resuming.py", "ResumableAlgorithm._setup_learn", "set_random_state(self._pending_random_state, self.action_space, self.device)", "pass"),
     Mutant("saving/resuming.py", "set_random_state", "action_space.np_random.bit_generator.state = state['action_space']", "pass"),
     Mutant("saving/resuming.py", "ResumableAlgorithm.set_parameters", "super().set_parameters(before, exact_match=True, device=self.device)", "pass"),
     Mutant("saving/resuming.py", "ResumableAlgorithm.load_replay_buffer", "self.replay_buffer = before", "pass"),
