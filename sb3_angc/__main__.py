@@ -35,13 +35,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder (default: %(default)s)")
     arguments = parser.parse_args()
+    if arguments.steps < 1:
+        parser.error(f"--steps {arguments.steps} is not allowed: it must be at least 1")
 
     th.set_num_threads(1)  # more threads only slow small layers down
     folder = _new_folder(arguments.output / f"{arguments.env.replace('/', '-')}_seed{arguments.seed}")
     try:
         model = ANGC(arguments.env, seed=arguments.seed)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (AssertionError, ValueError) as error:  # SB3's own refusals are assertions
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     folder.mkdir(parents=True)
     monitor = Monitor(gym.make(arguments.env), str(folder / "episodes"))

@@ -199,7 +199,7 @@ class ANGC(ResumableAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
-        arguments.check_arguments(vars(self))
+        vars(self).update(arguments.check_arguments(vars(self)))
         self.replay_buffer_class, self.replay_buffer_kwargs = replay.choose_buffer(
             self.replay_buffer_class,
             self.replay_buffer_kwargs,
@@ -208,9 +208,10 @@ class ANGC(ResumableAlgorithm):
             isinstance(self.observation_space, spaces.Dict),
         )
         with warnings.catch_warnings():
-            if self.replay_buffer_class is replay.SuccessorReplayBuffer:  # which does not ignore it
-                warnings.filterwarnings("ignore", message=".*`n_steps=.*` is ignored")
+            # Not of a buffer of n-step returns, which gets it; of another there is nothing to get.
+            warnings.filterwarnings("ignore", message=".*`n_steps=.*` is ignored")
             super()._setup_model()
+        arguments.warn_of_short_interval(self.target_update_interval, self.n_envs)
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps,
             self.exploration_final_eps,
@@ -312,6 +313,8 @@ class ANGC(ResumableAlgorithm):
         :param with_gradient: Whether to compare the updates with the true gradient (by autograd)
         :return: Figures of ``"controller"`` and ``"generator"``
         """
+        if self.replay_buffer is None or self.replay_buffer.size() == 0:
+            raise ValueError("The replay buffer is empty: train first, or load one")
         policy = self.policy
         policy.set_training_mode(False)
         with numpy_random_state_kept():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -31,11 +33,12 @@ FRACTIONS = ("gamma", "tau", "exploration_fraction", "exploration_initial_eps", 
 WEIGHTS = ("alpha_instrumental", "alpha_epistemic", "learning_starts")
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> None:
+def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
     """
     Refuse what would fail or mislead only after hours of training.
 
     :param arguments: What ``ANGC`` was given, by the names of its attributes
+    :return: The numbers among them, as Python's own: numpy's would make others double
     :raises ValueError: If one is not allowed: argument, value and what is allowed are named
     """
     for name in POSITIVE_INTEGERS:
@@ -70,6 +73,28 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     require("replay_buffer_class", kind, is_buffer, "a subclass of ReplayBuffer")
     for name in ("replay_buffer_kwargs", "policy_kwargs"):
         require(name, arguments[name], isinstance(arguments[name], dict), "a dict")
+    return {name: value.item() for name, value in arguments.items() if isinstance(value, np.number)}
+
+
+def _check_observation_space(space: spaces.Space[Any], where: str = "observation_space") -> None:
+    """:raises ValueError: If the circuits cannot see what is of this space"""
+    if isinstance(space, spaces.Dict):
+        for key, part in space.items():
+            _check_observation_space(part, f"{where}[{key!r}]")
+        return
+    is_allowed, way_out = True, ""
+    if isinstance(space, spaces.Discrete):
+        is_allowed, way_out = space.start == 0, "Shift it to start at 0 with gymnasium's TransformObservation"
+    elif isinstance(space, spaces.MultiDiscrete):
+        is_allowed, way_out = len(space.shape) == 1, "Flatten it with gymnasium's FlattenObservation"
+    elif isinstance(space, spaces.Box):
+        is_allowed, way_out = len(space.shape) > 0, "Give it a dimension with gymnasium's ReshapeObservation"
+    elif not isinstance(space, spaces.MultiBinary):
+        is_allowed = False
+        way_out = "Leave it out with gymnasium's FilterObservation, or flatten all with FlattenObservation"
+    if not is_allowed:
+        name = " ".join(str(space).split())
+        raise ValueError(f"{where}={name} is not allowed: the circuits cannot see it. {way_out}")
 
 
 def choose_tau(tau: float | None, target_update_interval: int) -> float:
@@ -81,6 +106,17 @@ def choose_tau(tau: float | None, target_update_interval: int) -> float:
     if tau is not None:
         return tau
     return 1.0 if is_integer(target_update_interval, 2) else 0.01
+
+
+def warn_of_short_interval(target_update_interval: int, n_envs: int) -> None:
+    """Warn as DQN does, except of the default interval, at which every step is meant."""
+    if n_envs > target_update_interval > 1:
+        warnings.warn(
+            "The number of environments used is greater than the target network update interval "
+            f"({n_envs} > {target_update_interval}), therefore the target network will be updated after each "
+            f"call to env.step() which corresponds to {n_envs} steps.",
+            stacklevel=3,
+        )
 
 
 def check_transition(
@@ -135,6 +171,7 @@ def make_policy_and_env(
 def _make_env(env: GymEnv | str, aliases: Iterable[str], verbose: int) -> GymEnv:
     try:
         made: GymEnv = maybe_make_env(env, verbose)
+        _check_observation_space(made.observation_space)
     except gym.error.UnregisteredEnv as error:
         close = difflib.get_close_matches(str(env), aliases, n=1)
         meant = f" Or is the policy {close[0]!r} meant?" if close else ""

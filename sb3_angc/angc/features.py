@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space_channels_first
@@ -40,12 +41,12 @@ def is_image(space: spaces.Space[Any]) -> bool:
 
 class ImageExtractor(BaseFeaturesExtractor):
     """
-    Flattens images, channels first. SB3 has put the channels of uint8 images first already; of
-    others, the smallest of the three dimensions is taken to be the channels, as SB3 does.
+    Flattens images, channels first. SB3 has put the channels of uint8 images first already, and divided
+    their pixels by 255; of others, the smallest of the three dimensions is taken to be the channels, as SB3
+    does, and pixels are divided by the largest that the space allows, if that is finite and above 1.
 
     :param observation_space: A Box of three dimensions
-    :param normalized_image: As in SB3's extractors, where it lets images pass that are not of uint8;
-        here these always do
+    :param normalized_image: Whether pixels are taken as they are (``normalize_images=False`` of a policy)
     :raises ValueError: If the space is of another kind
     """
 
@@ -56,6 +57,9 @@ class ImageExtractor(BaseFeaturesExtractor):
                 "three dimensions. Use MultiInputPolicy for Dict observations, MlpPolicy for all others"
             )
         super().__init__(observation_space, math.prod(observation_space.shape))
+        largest = float(max(np.abs(observation_space.low).max(), np.abs(observation_space.high).max()))
+        is_scaled = normalized_image or observation_space.dtype == np.uint8 or not 1 < largest < math.inf
+        self.scale = 1.0 if is_scaled else 1 / largest
         self.channels_first = is_image_space_channels_first(observation_space)
         one, other, last = observation_space.shape
         self.image_shapes: list[ImageShape] = [
@@ -65,7 +69,7 @@ class ImageExtractor(BaseFeaturesExtractor):
     def forward(self, observations: th.Tensor) -> th.Tensor:
         """``(batch, *shape)`` to ``(batch, channels * height * width)``"""
         images = observations if self.channels_first else observations.permute(0, 3, 1, 2)
-        return images.flatten(1)
+        return images.flatten(1) if self.scale == 1 else images.flatten(1) * self.scale
 
 
 class PartsExtractor(BaseFeaturesExtractor):
@@ -86,7 +90,9 @@ class PartsExtractor(BaseFeaturesExtractor):
             )
         super().__init__(observation_space, sum(map(get_flattened_obs_dim, observation_space.values())))
         self.images = {
-            key: ImageExtractor(space) for key, space in observation_space.items() if is_image(space)
+            key: ImageExtractor(space, normalized_image)
+            for key, space in observation_space.items()
+            if is_image(space)
         }
         self.others = [key for key in observation_space if key not in self.images]
         self.image_shapes: list[ImageShape] = [
@@ -213,7 +219,7 @@ class RunningNormalization(th.nn.Module):
         self.bound = bound
         self.register_buffer("mean", th.zeros(features_dim))
         self.register_buffer("variance", th.ones(features_dim))
-        self.register_buffer("count", th.zeros((), dtype=th.float64))
+        self.register_buffer("count", th.zeros((), dtype=th.int64))
 
     def update(self, features: th.Tensor) -> None:
         """
@@ -221,10 +227,13 @@ class RunningNormalization(th.nn.Module):
         """
         variance, mean = th.var_mean(features, dim=0, correction=0)
         total = self.count + len(features)
-        share = (len(features) / total).to(features.dtype)
+        share = len(features) / total.to(features.dtype)
         difference = mean - self.mean
-        self.mean += share * difference
-        self.variance.lerp_(variance + (1 - share) * difference.square(), share)
+        new_variance = self.variance.lerp(variance + (1 - share) * difference.square(), share)
+        # A value so large that its square overflows must not leave its mark on the statistics for good.
+        is_sound = new_variance.isfinite()
+        self.mean.copy_(th.where(is_sound, self.mean + share * difference, self.mean))
+        self.variance.copy_(th.where(is_sound, new_variance, self.variance))
         self.count.copy_(total)
 
     def forward(self, features: th.Tensor) -> th.Tensor:

@@ -25,7 +25,7 @@ from sb3_angc.angc.features import (
 )
 from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
-from sb3_angc.common.checks import check_finite_tensor
+from sb3_angc.common.checks import check_finite_tensor, is_integer
 from sb3_angc.saving.files import writing
 
 # DQN's `activation_fn` takes module classes; the same classes are understood here.
@@ -107,10 +107,13 @@ class ANGCPolicy(BasePolicy):
         epistemic_scale: EpistemicScale = "maximum",
         cnn_arch: Sequence[Sequence[int]] | None = None,
     ) -> None:
+        extractor = features_extractor_class or self.default_features_extractor
+        if not normalize_images and issubclass(extractor, (ImageExtractor, PartsExtractor)):
+            features_extractor_kwargs = {"normalized_image": True, **(features_extractor_kwargs or {})}
         super().__init__(
             observation_space,
             action_space,
-            features_extractor_class or self.default_features_extractor,
+            extractor,
             features_extractor_kwargs,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
@@ -184,12 +187,12 @@ class ANGCPolicy(BasePolicy):
                 )
             sizes = self.net_arch[circuit]
         is_list = isinstance(sizes, (list, tuple))
-        if not is_list or not all(isinstance(size, int) and size >= 1 for size in sizes):
+        if not is_list or not all(is_integer(size, 1) for size in sizes):
             raise ValueError(
                 f"net_arch={self.net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
                 "a list of integers, each at least 1"
             )
-        return list(sizes)
+        return [int(size) for size in sizes]
 
     def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
         settings = {**self.circuit_kwargs, **settings}
@@ -252,6 +255,8 @@ class ANGCPolicy(BasePolicy):
         :param obs: Observation, as tensor
         :return: Its features before normalisation, ``(batch, features_dim)``
         """
+        if th.is_autocast_enabled(self.device.type):
+            raise ValueError("torch.autocast is not allowed: circuits compute in their weights' precision")
         return self.extract_features(obs, self.features_extractor)
 
     def observe(self, raw_features: th.Tensor) -> None:
@@ -299,7 +304,8 @@ class ANGCPolicy(BasePolicy):
         return th.cat([self.generator_features(features), taken], dim=1)
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        return self._predict(obs, deterministic=deterministic)
+        # Nothing here depends on values but by operations on tensors, so that a policy can be exported.
+        return self.q_values(obs).argmax(dim=1)
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)

@@ -115,7 +115,7 @@ def choose_n_steps(
     """
     if n_steps is not None:
         return n_steps
-    if replay_buffer_class is SuccessorReplayBuffer:
+    if isinstance(replay_buffer_class, type) and issubclass(replay_buffer_class, NStepReplayBuffer):
         return int((replay_buffer_kwargs or {}).get("n_steps", DEFAULT_N_STEPS))
     is_supported = replay_buffer_class is None and not has_parts and not optimize_memory_usage
     return DEFAULT_N_STEPS if is_supported else 1
@@ -134,7 +134,7 @@ def choose_buffer(
     """
     if replay_buffer_class is None and n_steps > 1 and not has_parts:
         replay_buffer_class = SuccessorReplayBuffer
-    if replay_buffer_class is SuccessorReplayBuffer:
+    if isinstance(replay_buffer_class, type) and issubclass(replay_buffer_class, NStepReplayBuffer):
         replay_buffer_kwargs = {**replay_buffer_kwargs, "n_steps": n_steps, "gamma": gamma}
     return replay_buffer_class, replay_buffer_kwargs
 
@@ -144,13 +144,13 @@ def draw(
 ) -> ReplayBufferSamples | SuccessorSamples:
     """
     :param buffer: Any replay buffer of SB3
-    :param n_steps: Of the returns that a :class:`SuccessorReplayBuffer` sums up
+    :param n_steps: Of the returns that an ``NStepReplayBuffer`` sums up
     :param gamma: Discount factor of these
     :param env: Environment whose statistics normalise observations and rewards, as in SB3
     :param n_samples: Number of transitions
     :return: The buffer's samples
     """
-    if isinstance(buffer, SuccessorReplayBuffer):
+    if isinstance(buffer, NStepReplayBuffer):
         # Both may have been set since the buffer was made, or loaded from a file.
         buffer.n_steps, buffer.gamma = n_steps, gamma
     return buffer.sample(n_samples, env=env)
@@ -176,8 +176,8 @@ def as_batch(
         features.new_zeros(len(features), int(policy.action_space.n)).scatter_(1, actions, 1.0),
         successor_features,
         bootstrap_features,
-        samples.rewards,
-        (1 - samples.dones) * (gamma if samples.discounts is None else samples.discounts),
+        samples.rewards.to(features),
+        ((1 - samples.dones) * (gamma if samples.discounts is None else samples.discounts)).to(features),
     )
 
 

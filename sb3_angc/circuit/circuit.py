@@ -77,7 +77,7 @@ class NGCCircuit(nn.Module):
         self.layer_sizes = [bundles[0].in_features, *(bundle.out_features for bundle in bundles)]
         self._list_synapses()
         # Sum of the learning rates of all steps so far, on which the alignment decay depends.
-        self.register_buffer("learning_time", th.zeros((), dtype=th.float64))
+        self.register_buffer("learning_time", th.zeros(()))
         for matrix in self.matrices():
             matrix.mul_(self.settings.init_scale)
         self.normalize_weights()

@@ -74,5 +74,5 @@ def check_finite_tensor(what: str, value: th.Tensor | dict[str, th.Tensor]) -> N
 def _is_finite(array: np.ndarray[Any, Any]) -> bool:
     if np.issubdtype(array.dtype, np.integer):
         return True
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return bool(np.isfinite(array.astype(np.float32, copy=False)).all())

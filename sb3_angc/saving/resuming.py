@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
@@ -87,6 +87,10 @@ def end_last_trajectory(buffer: ReplayBuffer) -> None:
     buffer.dones[buffer.pos - 1, goes_on] = 1
     if not buffer.optimize_memory_usage:
         buffer.timeouts[buffer.pos - 1, goes_on] = 1
+
+
+class ParametersError(ValueError, RuntimeError):
+    """Parameters that do not fit: bad input, and the error that SB3 raises of it."""
 
 
 class ResumableAlgorithm(OffPolicyAlgorithm):
@@ -219,7 +223,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         except BaseException as error:
             super().set_parameters(before, exact_match=True, device=self.device)
             if isinstance(error, Exception) and not isinstance(error, (ValueError, OSError)):
-                raise ValueError(f"The parameters do not fit this model: {error}") from error
+                raise ParametersError(f"The parameters do not fit this model: {error}") from error
             raise
 
     def save_replay_buffer(self, path: Target) -> None:
@@ -242,7 +246,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
             replay buffer was finished; ``False`` to go on with the same one
         :raises ValueError: If the file holds no replay buffer that fits; the model is as it was then
         """
-        before = self.replay_buffer
+        before = vars(self).get("replay_buffer")  # it may have been deleted, to make room
         try:
             super().load_replay_buffer(path, truncate_last_traj)
             assert self.replay_buffer is not None
@@ -250,6 +254,9 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
                 its, mine = getattr(self.replay_buffer, name), getattr(self, name)
                 if its != mine:
                     raise ValueError(f"its {name} is {its}, and the model's {mine}")
+            if self.n_steps > 1 and not isinstance(self.replay_buffer, NStepReplayBuffer):
+                kind = type(self.replay_buffer).__name__
+                raise ValueError(f"it is a {kind}, of returns of one step, and n_steps={self.n_steps}")
         except BaseException as error:
             self.replay_buffer = before
             if isinstance(error, Exception) and not isinstance(error, (OSError, MemoryError)):

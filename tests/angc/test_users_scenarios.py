@@ -1,0 +1,243 @@
+"""What users met, as bug reports about agents like this one tell; DQN stands beside it."""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import DQN
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+
+from sb3_angc import ANGC
+from sb3_angc.angc.features import RunningNormalization
+from tests.agents import TINY
+from tests.envs import ScriptedEnv, counter
+
+
+class Bandit(gym.Env[Any, Any]):
+    """Which half of a noisy image is brighter tells the right one of two choices."""
+
+    def __init__(self, dtype: Any, high: float) -> None:
+        self.observation_space = spaces.Box(0, high, (12, 12, 1), dtype)
+        self.action_space = spaces.Discrete(2)
+
+    def _image(self) -> Any:
+        self.right = int(self.np_random.integers(2))
+        image = self.np_random.integers(0, 100, (12, 12, 1))
+        image[:, 6 * self.right : 6 * self.right + 6] += 100
+        space: Any = self.observation_space
+        return (image * (float(space.high.max()) / 255)).astype(space.dtype)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self._image(), {}
+
+    def step(self, action: Any) -> Any:
+        reward = float(action == self.right)
+        return self._image(), reward, True, False, {}
+
+
+def shown(env: Any) -> Iterator[tuple[Any, int]]:
+    for _ in range(100):
+        yield env._image(), env.right
+
+
+@pytest.mark.parametrize(("dtype", "high"), [(np.uint8, 255), (np.float32, 255), (np.float32, 1)])
+@pytest.mark.parametrize("place", ["alone", "frame stack", "Dict"])
+def test_images_of_every_scale_are_seen_alike(dtype: Any, high: float, place: str) -> None:
+    """The circuits see pixels from 0 to 1, whatever the space says."""
+    env: Any = Bandit(dtype, high)
+    if place == "Dict":
+        space = spaces.Dict({"image": env.observation_space, "n": spaces.Box(-1, 1, (1,))})
+        env = gym.wrappers.TransformObservation(
+            env, lambda image: {"image": image, "n": np.zeros(1, np.float32)}, space
+        )
+    vec_env: Any = DummyVecEnv([lambda: env])
+    vec_env = VecFrameStack(vec_env, 2) if place == "frame stack" else vec_env
+    policy = "MultiInputPolicy" if place == "Dict" else "CnnPolicy"
+    model = ANGC(policy, vec_env, buffer_size=50, batch_size=8, seed=0, device="cpu")
+    vec_env = model.get_env()
+    tensor, _ = model.policy.obs_to_tensor(vec_env.reset())
+    seen = model.policy.features(tensor)[:, : model.policy.n_pixels]
+    assert 0.5 < float(seen.max()) <= 1
+
+
+def test_a_float_image_is_learned_as_one_of_uint8() -> None:
+    settings: dict[str, Any] = {"learning_rate": 1e-3, "gamma": 0.0, "alpha_epistemic": 0.0, "train_freq": 1}
+    for dtype in (np.uint8, np.float32):
+        env = Bandit(dtype, 255)
+        model = ANGC("CnnPolicy", env, learning_starts=100, seed=0, device="cpu", **settings).learn(700)
+        right = [model.predict(image, deterministic=True)[0] == choice for image, choice in shown(env)]
+        assert np.mean(right) > 0.95
+
+
+def test_unnormalised_images_stay_as_they_are() -> None:
+    kwargs = {"normalize_images": False}
+    model = ANGC("CnnPolicy", Bandit(np.float32, 255), policy_kwargs=kwargs, buffer_size=50, device="cpu")
+    features = model.policy.features(th.full((1, 12, 12, 1), 200.0))
+    assert (features == 200).all()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numbers = {
+        "gamma": np.float64(0.99),
+        "batch_size": np.int64(16),
+        "learning_starts": np.int32(50),
+        "train_freq": np.int64(4),
+        "tau": np.float32(0.5),
+        "alpha_epistemic": np.float64(0.1),
+        "policy_kwargs": {"net_arch": [np.int64(16)]},
+    }
+    model = ANGC("MlpPolicy", "CartPole-v1", seed=0, device="cpu", **numbers).learn(100)  # type: ignore[arg-type]
+    model.gamma = np.float64(0.9)
+    model.learn(100, reset_num_timesteps=False)
+    assert type(model.batch_size) is int
+    assert all(p.dtype == th.float32 for p in model.policy.parameters())
+
+
+class Double(ReplayBuffer):
+    """A buffer of somebody's own, that returns rewards in double precision."""
+
+    def _get_samples(self, batch_inds: Any, env: Any = None) -> Any:
+        samples = super()._get_samples(batch_inds, env)
+        return samples._replace(rewards=samples.rewards.double(), dones=samples.dones.double())
+
+
+def test_what_a_buffer_returns_is_cast_to_the_circuits_type() -> None:
+    model = ANGC("MlpPolicy", "CartPole-v1", replay_buffer_class=Double, **TINY).learn(100)
+    batch = model.sample(8)
+    assert {field.dtype for field in (batch.rewards, batch.discounts, batch.features)} == {th.float32}
+
+
+def test_a_buffer_of_other_steps_takes_the_agents(tmp_path: Path) -> None:
+    env = ScriptedEnv(lambda k: (float(k % 7), 0.0, False, False))
+    dqn = DQN("MlpPolicy", env, n_steps=3, seed=0, device="cpu").learn(80)
+    dqn.save_replay_buffer(tmp_path / "buffer")
+    model = ANGC("MlpPolicy", env, gamma=0.5, **TINY)
+    del model.replay_buffer  # as SB3's documentation does, to make room
+    model.load_replay_buffer(tmp_path / "buffer")
+    assert type(model.replay_buffer) is NStepReplayBuffer
+    assert model.sample(200).discounts.min() == 0.5**5
+
+
+def test_a_buffer_of_one_step_is_refused_where_more_are_meant(tmp_path: Path) -> None:
+    one = ANGC("MlpPolicy", "CartPole-v1", n_steps=1, **TINY).learn(80)
+    one.save_replay_buffer(tmp_path / "buffer")
+    model = ANGC("MlpPolicy", "CartPole-v1", **TINY)
+    before = model.replay_buffer
+    with pytest.raises(ValueError, match=r"it is a ReplayBuffer, of returns of one step, and n_steps=5"):
+        model.load_replay_buffer(tmp_path / "buffer")
+    assert model.replay_buffer is before
+
+
+class Mine(NStepReplayBuffer):
+    """A subclass of somebody's own."""
+
+
+def test_a_subclass_of_the_n_step_buffer_gets_steps_and_discount() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = ANGC("MlpPolicy", counter(50), replay_buffer_class=Mine, n_steps=4, gamma=0.5, **TINY).learn(
+            80
+        )
+    assert isinstance(model.replay_buffer, Mine)
+    assert (model.replay_buffer.n_steps, model.replay_buffer.gamma) == (4, 0.5)
+
+
+def test_a_policy_can_be_exported() -> None:
+    """What is exported acts as ``predict`` does."""
+    policy = ANGC("CartPole-v1", **TINY).learn(100).policy
+    observations = th.randn(7, 4)
+    expected, _ = policy.predict(observations.numpy(), deterministic=True)
+    exported = th.export.export(policy, (observations,)).module()
+    assert np.array_equal(exported(observations).numpy(), expected)
+
+
+def test_values_near_the_end_of_float32_leave_no_mark(tmp_path: Path) -> None:
+    model = ANGC("CartPole-v1", **TINY).learn(100)
+    normalization = model.policy.normalization
+    assert normalization is not None
+    before = copy.deepcopy(normalization.state_dict())
+    rows = th.randn(16, 4)
+    rows[3, 1] = 1e30
+    model.policy.observe(rows)
+    assert th.isfinite(model.policy.features(rows)).all()
+    assert normalization.variance[1] == before["variance"][1]
+    assert normalization.variance[0] != before["variance"][0]
+    model.save(tmp_path / "model")
+    ANGC.load(tmp_path / "model", device="cpu")
+    alone = RunningNormalization(2)
+    alone.update(th.tensor([[1e30, 1.0], [0.0, 3.0]]))
+    assert alone.mean.tolist() == [0.0, 2.0]
+
+
+def test_nothing_in_a_policy_needs_double_precision() -> None:
+    """``device="mps"`` has none."""
+    policy = ANGC("CartPole-v1", **TINY).policy
+    assert th.float64 not in {value.dtype for value in policy.state_dict().values()}
+
+
+def test_autocast_is_refused_by_name() -> None:
+    model = ANGC("CartPole-v1", **TINY).learn(100)
+    with (
+        th.autocast("cpu", dtype=th.bfloat16),
+        pytest.raises(ValueError, match=r"torch\.autocast is not allowed"),
+    ):
+        model.predict(np.zeros(4, np.float32), deterministic=True)
+
+
+class Of(gym.Env[Any, Any]):
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.observation_space, self.action_space = space, spaces.Discrete(2)
+
+
+@pytest.mark.parametrize(
+    ("space", "way_out"),
+    [
+        (spaces.Discrete(3, start=1), "TransformObservation"),
+        (spaces.MultiDiscrete(np.array([[2, 3], [4, 5]])), "FlattenObservation"),
+        (spaces.Box(-1, 1, ()), "ReshapeObservation"),
+        (spaces.Dict({"mission": spaces.Text(9), "n": spaces.Discrete(3)}), "FilterObservation"),
+    ],
+    ids=str,
+)
+def test_observations_that_cannot_be_seen_are_refused_at_once(space: spaces.Space[Any], way_out: str) -> None:
+    policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
+    with pytest.raises(ValueError, match=rf"observation_space.* is not allowed: .*{way_out}"):
+        ANGC(policy, Of(space), device="cpu")
+
+
+def test_parameters_that_do_not_fit_raise_what_sb3_raises() -> None:
+    for algorithm in (DQN, ANGC):
+        model = algorithm("MlpPolicy", "CartPole-v1", device="cpu")
+        parameters: Any = model.get_parameters()
+        del parameters["policy"][next(iter(parameters["policy"]))]
+        with pytest.raises(RuntimeError):
+            model.set_parameters(parameters)
+    with pytest.raises(ValueError, match="do not fit"):
+        model.set_parameters(parameters)
+
+
+def test_tiny_numbers_where_numpy_raises() -> None:
+    env = ScriptedEnv(lambda k: (1e-42, 1e-310, False, False))
+    with np.errstate(all="raise"):
+        ANGC("MlpPolicy", env, **TINY).learn(60)
+
+
+def test_diagnosing_without_data_says_so() -> None:
+    with pytest.raises(ValueError, match="The replay buffer is empty: train first, or load one"):
+        ANGC("CartPole-v1", **TINY).diagnose()
+
+
+def test_more_environments_than_the_interval_warn_as_in_dqn() -> None:
+    for algorithm in (DQN, ANGC):
+        envs = DummyVecEnv([lambda: gym.make("CartPole-v1")] * 4)
+        with pytest.warns(UserWarning, match=r"update interval \(4 > 2\)"):
+            algorithm("MlpPolicy", envs, target_update_interval=2, device="cpu")
