@@ -218,6 +218,7 @@ class ANGC(ResumableAlgorithm):
             self.exploration_fraction,
         )
         self._compiled_updates = CompiledIfPossible(update.local_updates)
+        self.q_net, self.q_net_target = self.policy.q_net, self.policy.q_net_target
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         prepared = super()._setup_learn(*args, **kwargs)
@@ -390,7 +391,7 @@ class ANGC(ResumableAlgorithm):
             )
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_compiled_updates"]
+        return [*super()._excluded_save_params(), "_compiled_updates", "q_net", "q_net_target"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

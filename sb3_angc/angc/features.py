@@ -47,16 +47,24 @@ class ImageExtractor(BaseFeaturesExtractor):
 
     :param observation_space: A Box of three dimensions
     :param normalized_image: Whether pixels are taken as they are (``normalize_images=False`` of a policy)
+    :param features_dim: Units of a dense layer of the controller behind the convolutions, as SB3's
+        ``NatureCNN`` has one; ``None`` leaves it to ``net_arch``
     :raises ValueError: If the space is of another kind
     """
 
-    def __init__(self, observation_space: spaces.Space[Any], normalized_image: bool = False) -> None:
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        normalized_image: bool = False,
+        features_dim: int | None = None,
+    ) -> None:
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 3:
             raise ValueError(
                 f"observation_space={observation_space} is not allowed with CnnPolicy: it must be a Box of "
                 "three dimensions. Use MultiInputPolicy for Dict observations, MlpPolicy for all others"
             )
         super().__init__(observation_space, math.prod(observation_space.shape))
+        self.dense_size = features_dim
         largest = float(max(np.abs(observation_space.low).max(), np.abs(observation_space.high).max()))
         is_scaled = normalized_image or observation_space.dtype == np.uint8 or not 1 < largest < math.inf
         self.scale = 1.0 if is_scaled else 1 / largest
@@ -79,16 +87,23 @@ class PartsExtractor(BaseFeaturesExtractor):
 
     :param observation_space: A Dict
     :param normalized_image: As in :class:`ImageExtractor`
+    :param cnn_output_dim: As ``features_dim`` there; the name of SB3's ``CombinedExtractor``
     :raises ValueError: If the space is of another kind
     """
 
-    def __init__(self, observation_space: spaces.Space[Any], normalized_image: bool = False) -> None:
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        normalized_image: bool = False,
+        cnn_output_dim: int | None = None,
+    ) -> None:
         if not isinstance(observation_space, spaces.Dict):
             raise ValueError(
                 f"observation_space={observation_space} is not allowed with MultiInputPolicy: it must be a "
                 "Dict. Use CnnPolicy for images, MlpPolicy for all others"
             )
         super().__init__(observation_space, sum(map(get_flattened_obs_dim, observation_space.values())))
+        self.dense_size = cnn_output_dim
         self.images = {
             key: ImageExtractor(space, normalized_image)
             for key, space in observation_space.items()

@@ -14,6 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from sb3_angc.angc.action_values import ActionValues
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.angc.features import (
     ImageExtractor,
@@ -154,16 +155,21 @@ class ANGCPolicy(BasePolicy):
         images = getattr(self.features_extractor, "image_shapes", [])
         self.n_pixels = sum(map(math.prod, images))
         n_others = int(self.features_extractor.features_dim) - self.n_pixels  # numpy's in some spaces
+        dense_size = getattr(self.features_extractor, "dense_size", None)
         if self.net_arch is None:
             controller_arch = default_hidden_sizes(images) if images else [128, 128]
+            controller_arch = controller_arch if dense_size is None else []
             self.net_arch = {"controller": controller_arch, "generator": [128, 128]}
         self.normalization = (
             RunningNormalization(n_others) if self.normalize_features and n_others > 0 else None
         )
         n_actions = int(self.action_space.n)
+        hidden = self._hidden_sizes("controller")
+        if dense_size is not None:
+            hidden = [dense_size, *hidden]
         controller_layers: list[Layer] = [
             *observation_layers(images, n_others, self.cnn_arch),
-            *self._hidden_sizes("controller"),
+            *hidden,
             n_actions,
         ]
         self.controller = self._make_circuit(controller_layers, "controller")
@@ -242,6 +248,16 @@ class ANGCPolicy(BasePolicy):
         :return: Value of each action, ``(batch, n_actions)``
         """
         return self.controller.project(self.features(obs))
+
+    @property
+    def q_net(self) -> ActionValues:
+        """The controller as DQN's scripts know it: ``model.q_net(obs_tensor)``."""
+        return ActionValues(self, self.features, self.controller)
+
+    @property
+    def q_net_target(self) -> ActionValues:
+        """The same of the target controller."""
+        return ActionValues(self, self.features, self.controller_target)
 
     def features(self, obs: PyTorchObs) -> th.Tensor:
         """
@@ -363,7 +379,7 @@ class CnnPolicy(ANGCPolicy):
     Policy of ANGC for images: the controller begins with convolutions, which learn by local updates.
 
     See :class:`ANGCPolicy` for the parameters. The observation space must be a Box of three dimensions.
-    Images of uint8 are divided by 255; others are taken as they are.
+    Pixels are divided by the largest value that the space allows.
     """
 
     default_features_extractor = ImageExtractor

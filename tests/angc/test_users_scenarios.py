@@ -13,6 +13,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3 import DQN
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from sb3_angc import ANGC
@@ -241,3 +242,55 @@ def test_more_environments_than_the_interval_warn_as_in_dqn() -> None:
         envs = DummyVecEnv([lambda: gym.make("CartPole-v1")] * 4)
         with pytest.warns(UserWarning, match=r"update interval \(4 > 2\)"):
             algorithm("MlpPolicy", envs, target_update_interval=2, device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["CnnPolicy", "MultiInputPolicy"])
+def test_width_behind_the_convolutions(kind: str) -> None:
+    """``features_dim`` and ``cnn_output_dim`` say what SB3's say: a dense layer before ``net_arch``."""
+    env: Any = Bandit(np.uint8, 255)
+    name = "features_dim"
+    if kind == "MultiInputPolicy":
+        space, name = spaces.Dict({"image": env.observation_space}), "cnn_output_dim"
+        env = gym.wrappers.TransformObservation(env, lambda image: {"image": image}, space)
+    for net_arch, expected in ((None, [40]), ([30, 20], [40, 30, 20])):
+        kwargs = {"features_extractor_kwargs": {name: 40}, "net_arch": net_arch}
+        model = ANGC(kind, env, policy_kwargs=kwargs, buffer_size=50, device="cpu")
+        assert model.policy.controller.layer_sizes[2:] == [*expected, 2]
+        assert model.policy.generator.layer_sizes[1:-1] == ([128, 128] if net_arch is None else net_arch)
+
+
+def test_q_net_reads_as_dqns(tmp_path: Path) -> None:
+    """Everything that scripts ask of DQN's, with DQN beside it."""
+    observations = th.randn(5, 4)
+    for algorithm in (DQN, ANGC):
+        model: Any = algorithm("MlpPolicy", "CartPole-v1", seed=0, device="cpu", learning_starts=20).learn(60)
+        for net in (model.q_net, model.q_net_target, model.policy.q_net, model.policy.q_net_target):
+            net.set_training_mode(False)
+            values = net(observations)
+            assert values.shape == (5, 2)
+            actions, _ = net.predict(observations.numpy(), deterministic=True)
+            assert np.array_equal(actions, values.argmax(1).numpy())
+            assert np.shape(net.predict(observations[0].numpy())[0]) == ()
+        expected, _ = model.predict(observations.numpy(), deterministic=True)
+        assert np.array_equal(model.q_net.predict(observations.numpy())[0], expected)
+        model.save(tmp_path / "model")
+        loaded: Any = algorithm.load(tmp_path / "model", device="cpu")
+        assert th.equal(loaded.q_net(observations), model.q_net(observations))
+    assert not th.equal(model.q_net(observations), model.q_net_target(observations))
+
+
+def test_evaluating_on_the_training_environment_leaves_one_transition_across() -> None:
+    """As DQN: the algorithm cannot know that somebody else has reset the environment."""
+
+    class Evaluate(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps == 55:
+                self.training_env.reset()
+            return True
+
+    for algorithm in (DQN, ANGC):
+        model: Any = algorithm("MlpPolicy", counter(1000), seed=0, device="cpu", learning_starts=1000)
+        model.learn(80, Evaluate())
+        buffer = model.replay_buffer
+        steps = buffer.next_observations[:80] - buffer.observations[:80]
+        assert (steps != 1).sum() == 1

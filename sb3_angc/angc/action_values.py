@@ -1,0 +1,43 @@
+"""What scripts written for DQN ask of a ``q_net``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
+
+from sb3_angc.circuit import NGCCircuit
+
+
+class ActionValues:
+    """
+    A controller as DQN's scripts know it: ``model.q_net(obs_tensor)``.
+
+    :param policy: Makes tensors of observations
+    :param features: What the circuit sees of them
+    :param circuit: The controller or the target controller
+    """
+
+    def __init__(
+        self, policy: BasePolicy, features: Callable[[PyTorchObs], th.Tensor], circuit: NGCCircuit
+    ) -> None:
+        self.policy = policy
+        self.features = features
+        self.circuit = circuit
+
+    def __call__(self, obs: PyTorchObs) -> th.Tensor:
+        """The value of each action, ``(batch, n_actions)``."""
+        return self.circuit.project(self.features(obs))
+
+    def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
+        """The best action of an observation, or of each of many, as numpy's; no state."""
+        obs, is_batch = self.policy.obs_to_tensor(observation)
+        actions = self(obs).argmax(dim=1).cpu().numpy()
+        return (actions if is_batch else actions[0]), None
+
+    def set_training_mode(self, mode: bool) -> None:
+        """As the policy's."""
+        self.policy.set_training_mode(mode)
