@@ -182,7 +182,7 @@ MUTANTS = [
     Mutant("saving/resuming.py", "set_random_state", "action_space.np_random.bit_generator.state = state['action_space']", "pass"),
     Mutant("saving/resuming.py", "ResumableAlgorithm.set_parameters", "super().set_parameters(before, exact_match=True, device=self.device)", "pass"),
     Mutant("saving/resuming.py", "ResumableAlgorithm.load_replay_buffer", "self.replay_buffer = before", "pass"),
-    Mutant("saving/files.py", "writing", "temporary.replace(path)", "shutil.copyfile(temporary, path)"),
+    Mutant("saving/files.py", "_move", "temporary.replace(path)", "shutil.copyfile(temporary, path)"),
     Mutant("saving/files.py", "writing", "temporary.unlink(missing_ok=True)", "pass"),
     Mutant("saving/safe_files.py", "_check_tensors", "described != stored", "False"),
     Mutant("saving/safe_files.py", "_decode", "value['class'] not in classes", "False"),
