@@ -172,6 +172,44 @@ def test_links_within_the_repository(page: Path) -> None:
         assert f"`{target.rpartition('.')[2]}" in text or target.rpartition(".")[2] in text
 
 
+NUMBER = re.compile(r"(?<![\w.^-])-?\d+(?:[ .,]\d+)*k?(?!\w)")
+
+
+def crowded_sentences(text: str) -> list[str]:
+    """Sentences outside tables and code that hold more than one number."""
+    for without in (r"^```.*?^```$", r"^\|.*?$", r"(?<=\])\(.*?\)", r"`.*?`"):
+        text = re.sub(without, "", text, flags=re.MULTILINE | re.DOTALL)
+    paragraphs = re.split(r"\n\s*\n|\n(?=#|- |\d+\. )", text)
+    sentences = [sentence for part in paragraphs for sentence in re.split(r"(?<=[.:?!])\s+", part)]
+    return [sentence for sentence in sentences if len(NUMBER.findall(sentence)) > 1]
+
+
+def test_crowded_sentences_are_found() -> None:
+    fine = (
+        "On CartPole-v1 it took 50 000 steps.\nThe others took 12.5k.\n\n- `1` and `2`: see [3](4.md)\n- 5\n"
+    )
+    assert crowded_sentences(fine + "\n| 6 | 7 |\n\n```sh\n8 9\n```\n") == []
+    assert crowded_sentences(fine + "\nIt was 8 of\n10 seeds. And 3.\n") == ["It was 8 of\n10 seeds."]
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "results.md"], ids=name)
+def test_numbers_stand_in_tables(page: Path) -> None:
+    assert not crowded_sentences(page.read_text(encoding="utf-8"))
+
+
+def test_the_front_page_is_short() -> None:
+    assert README.read_text(encoding="utf-8").count("\n") <= 120
+
+
+def test_the_menu_has_every_page_in_one_of_five_groups() -> None:
+    menu = (ROOT / "docs" / ".nav.yml").read_text(encoding="utf-8")
+    groups = re.findall(r"^  - (\w+):$", menu, re.MULTILINE)
+    assert groups == ["Start", "Understand", "Use", "Results", "Develop"]
+    named = re.findall(r"^      - (?:.+: )?([\w/]+\.md)$", menu, re.MULTILINE)
+    assert len(named) == len(set(named))
+    assert {page.name for page in PAGES} <= set(named)
+
+
 def test_settings_page_has_each_setting_with_its_default() -> None:
     told = {}
     for line in (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").splitlines():
