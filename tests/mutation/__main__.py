@@ -22,6 +22,8 @@ from tests.mutation.mistakes import MUTANTS, TESTS
 from tests.mutation.planting import Mutant, plant
 
 ROOT = Path(__file__).resolve().parents[2]
+# Seconds that the tests of a file may take with a mistake in place
+LONGEST = 400
 
 
 def run_tests(folder: str, names: list[str]) -> None:
@@ -61,7 +63,10 @@ def is_caught(mutant: Mutant | None, names: list[str]) -> bool:
         # A fork has torch and Stable-Baselines3 loaded: a fresh process takes longer for that than to fail.
         process = multiprocessing.get_context("fork").Process(target=run_tests, args=(folder, names))
         process.start()
-        process.join()
+        process.join(LONGEST)
+        if process.is_alive():  # a mistake may ask for work without end: no test run would pass
+            process.kill()
+            return True
         # 1: tests failed. Anything else but 0 means that they could not even start.
         if process.exitcode not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             raise SystemExit((Path(folder) / "output").read_text(encoding="utf-8"))
