@@ -14,6 +14,7 @@ from gymnasium import spaces
 from stable_baselines3 import DQN
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from sb3_angc import ANGC
@@ -294,3 +295,30 @@ def test_evaluating_on_the_training_environment_leaves_one_transition_across() -
         buffer = model.replay_buffer
         steps = buffer.next_observations[:80] - buffer.observations[:80]
         assert (steps != 1).sum() == 1
+
+
+class Normalised(BaseFeaturesExtractor):
+    """Normalisation and dropout, and no trainable weight."""
+
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+        super().__init__(observation_space, 4)
+        self.layers = th.nn.Sequential(th.nn.BatchNorm1d(4, affine=False), th.nn.Dropout(0.5))
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        features: th.Tensor = self.layers(observations)
+        return features
+
+
+def test_extractors_without_trainable_weights_train_and_act_in_their_modes() -> None:
+    """Statistics move while the agent learns, not while it acts; nothing is dropped while it acts."""
+    kwargs = {**TINY, "policy_kwargs": {"net_arch": [16], "features_extractor_class": Normalised}}
+    model: Any = ANGC("MlpPolicy", "CartPole-v1", **kwargs).learn(120)
+    statistics = model.policy.features_extractor.layers[0]
+    assert int(statistics.num_batches_tracked) > 0
+    before = statistics.running_mean.clone()
+    observations = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    actions = [model.predict(observations, deterministic=True)[0] for _ in range(3)]
+    model.policy.set_training_mode(False)
+    assert np.array_equal(actions[0], actions[1])
+    assert np.array_equal(actions[0], actions[2])
+    assert th.equal(statistics.running_mean, before)

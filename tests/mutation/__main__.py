@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from tests.mutation.planting import Mutant, plant
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds that the tests of a file may take with a mistake in place
 LONGEST = 400
+# Bytes that a process may allocate: a mistake may ask for all the memory there is
+MEMORY = 8 * 2**30
 
 
 def run_tests(folder: str, names: list[str]) -> None:
@@ -33,6 +36,7 @@ def run_tests(folder: str, names: list[str]) -> None:
     :param folder: Holds ``sb3_angc`` and ``tests``
     :param names: The test files
     """
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     os.chdir(folder)
     os.environ["PYTHONPATH"] = folder  # for what the tests start
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
