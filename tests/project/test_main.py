@@ -70,3 +70,28 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert run(monkeypatch, "--env", "CartPol-v1", "--output", str(tmp_path)) == 2
     assert capsys.readouterr().err.startswith("error: env='CartPol-v1' is not a registered environment")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--env", "Pendulum-v1"), "only supports (<class 'gymnasium.spaces.discrete.Discrete'>,)"),
+        (("--env", "NoSuchTask-v0"), "is not a registered environment"),
+        (("--steps", "-5"), "--steps -5 is not allowed: it must be at least 1"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_in_a_line(
+    arguments: tuple[str, str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    try:
+        status: int | str | None = run(monkeypatch, *arguments, "--output", str(tmp_path))
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert not list(tmp_path.iterdir())
