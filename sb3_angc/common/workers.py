@@ -46,6 +46,8 @@ def dead_workers_named(env: VecEnv | None) -> Iterator[None]:
         for process in workers.processes:
             process.terminate()
             process.join()
+        for remote in workers.remotes:
+            remote.close()
         workers.closed = True
         raise RuntimeError(f"SubprocVecEnv cannot go on: {', '.join(ends)}") from error
 
