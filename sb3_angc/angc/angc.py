@@ -208,8 +208,8 @@ class ANGC(ResumableAlgorithm):
             isinstance(self.observation_space, spaces.Dict),
         )
         with warnings.catch_warnings():
-            # Not of a buffer of n-step returns, which gets it; of another there is nothing to get.
-            warnings.filterwarnings("ignore", message=".*`n_steps=.*` is ignored")
+            if replay.sums_steps(self.replay_buffer_class):  # then it is not ignored
+                warnings.filterwarnings("ignore", message=".*`n_steps=.*` is ignored")
             super()._setup_model()
         arguments.warn_of_short_interval(self.target_update_interval, self.n_envs)
         self.exploration_schedule = LinearSchedule(
@@ -323,8 +323,7 @@ class ANGC(ResumableAlgorithm):
         rewards = self.alpha_instrumental * batch.rewards
         targets = update.target_values(policy, batch, rewards, self.double_q)
         values, clamped = update.clamp_values(policy, batch, targets, self.clamp_all_actions)
-        seen = policy.generator_input(batch.features, batch.taken)
-        came = policy.generator_features(batch.successor_features)
+        seen, came = update.clamp_generator(policy, batch.features, batch.taken, batch.successor_features)
         return {
             "controller": diagnose(policy.controller, batch.features, values, clamped, with_gradient),
             "generator": diagnose(policy.generator, seen, came, with_gradient=with_gradient),

@@ -101,6 +101,11 @@ class Batch(NamedTuple):
     discounts: th.Tensor
 
 
+def sums_steps(replay_buffer_class: type[ReplayBuffer] | None) -> bool:
+    """Whether buffers of a class sum up returns of several steps."""
+    return isinstance(replay_buffer_class, type) and issubclass(replay_buffer_class, NStepReplayBuffer)
+
+
 def choose_n_steps(
     n_steps: int | None,
     replay_buffer_class: type[ReplayBuffer] | None,
@@ -115,7 +120,7 @@ def choose_n_steps(
     """
     if n_steps is not None:
         return n_steps
-    if isinstance(replay_buffer_class, type) and issubclass(replay_buffer_class, NStepReplayBuffer):
+    if sums_steps(replay_buffer_class):
         return int((replay_buffer_kwargs or {}).get("n_steps", DEFAULT_N_STEPS))
     is_supported = replay_buffer_class is None and not has_parts and not optimize_memory_usage
     return DEFAULT_N_STEPS if is_supported else 1
@@ -134,7 +139,7 @@ def choose_buffer(
     """
     if replay_buffer_class is None and n_steps > 1 and not has_parts:
         replay_buffer_class = SuccessorReplayBuffer
-    if isinstance(replay_buffer_class, type) and issubclass(replay_buffer_class, NStepReplayBuffer):
+    if sums_steps(replay_buffer_class):
         replay_buffer_kwargs = {**replay_buffer_kwargs, "n_steps": n_steps, "gamma": gamma}
     return replay_buffer_class, replay_buffer_kwargs
 

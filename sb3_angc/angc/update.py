@@ -86,9 +86,17 @@ def settle_generator(
     :param taken: 1 at the action taken, 0 elsewhere, ``(batch, n_actions)``
     :param successor_features: Features of the observations one step later, ``(batch, features_dim)``
     """
-    return policy.generator.settle(
-        policy.generator_input(features, taken), policy.generator_features(successor_features)
-    )
+    return policy.generator.settle(*clamp_generator(policy, features, taken, successor_features))
+
+
+def clamp_generator(
+    policy: ANGCPolicy, features: th.Tensor, taken: th.Tensor, successor_features: th.Tensor
+) -> tuple[th.Tensor, th.Tensor]:
+    """
+    What the generator's input and output are clamped at while it settles. Parameters as in
+    :func:`settle_generator`.
+    """
+    return policy.generator_input(features, taken), policy.generator_features(successor_features)
 
 
 def target_values(policy: ANGCPolicy, batch: Batch, rewards: th.Tensor, double_q: bool) -> th.Tensor:

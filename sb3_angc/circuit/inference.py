@@ -78,9 +78,9 @@ def initial_state(
     predictions: Tensors = []
     potentials: Tensors = []
     slopes: Tensors = []
+    starts_at_zero = settings.initial_state == "zeros"
     for bundle in bundles[:-1]:
         predictions.append(bundle.predict(activities[-1]))
-        starts_at_zero = settings.initial_state == "zeros"
         potentials.append(th.zeros_like(predictions[-1]) if starts_at_zero else predictions[-1])
         activities.append(phi.function(potentials[-1]))
         slopes.append(phi.derivative(potentials[-1]))

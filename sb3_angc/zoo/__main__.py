@@ -11,10 +11,10 @@ from pathlib import Path
 
 from sb3_angc.zoo import register
 
-# Commands of the Zoo, and the module and function of each
-FUNCTIONS = {"train": "rl_zoo3.train", "enjoy": "rl_zoo3.enjoy"}
-PLOTS = ("all_plots", "plot_train", "plot_from_file")
-COMMANDS = (*FUNCTIONS, "record_video", "benchmark", *PLOTS)
+# The module of each command that is a function of the Zoo; others are modules only
+PLOTS = {name: f"rl_zoo3.plots.{name}" for name in ("all_plots", "plot_train", "plot_from_file")}
+FUNCTIONS = {"train": "rl_zoo3.train", "enjoy": "rl_zoo3.enjoy", **PLOTS}
+COMMANDS = ("train", "enjoy", "record_video", "benchmark", *PLOTS)
 # What the Zoo's benchmark starts for each agent, from the current folder
 ENJOY_SCRIPT = """
 import sys
@@ -37,9 +37,17 @@ def main(arguments: list[str]) -> int:
     if command == "benchmark":
         return benchmark(arguments)
     register()
-    if command in PLOTS:
-        plot(command, arguments)
-        return 0
+    (plot if command in PLOTS else run)(command, arguments)
+    return 0
+
+
+def run(command: str, arguments: list[str]) -> None:
+    """
+    Run the Zoo's function or module of a command.
+
+    :param command: One of ``COMMANDS``
+    :param arguments: The Zoo's
+    """
     before = sys.argv
     sys.argv = [command, *arguments]  # which the Zoo parses
     try:
@@ -49,7 +57,6 @@ def main(arguments: list[str]) -> int:
             runpy.run_module(f"rl_zoo3.{command}", run_name="__main__")
     finally:
         sys.argv = before
-    return 0
 
 
 def benchmark(arguments: list[str]) -> int:
@@ -88,12 +95,7 @@ def plot(command: str, arguments: list[str]) -> None:
     ours, arguments = parser.parse_known_args(arguments)
     if ours.figures is not None:
         plt.switch_backend("agg")  # which shows nothing
-    before = sys.argv
-    sys.argv = [command, *arguments]
-    try:
-        getattr(importlib.import_module(f"rl_zoo3.plots.{command}"), command)()
-    finally:
-        sys.argv = before
+    run(command, arguments)
     if ours.figures is not None:
         ours.figures.mkdir(parents=True, exist_ok=True)
         for number in plt.get_fignums():

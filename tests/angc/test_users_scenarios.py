@@ -322,3 +322,9 @@ def test_extractors_without_trainable_weights_train_and_act_in_their_modes() -> 
     assert np.array_equal(actions[0], actions[1])
     assert np.array_equal(actions[0], actions[2])
     assert th.equal(statistics.running_mean, before)
+
+
+def test_steps_that_a_buffer_of_ones_own_ignores_are_told_as_in_dqn() -> None:
+    for algorithm in (DQN, ANGC):
+        with pytest.warns(UserWarning, match="`n_steps=3` is ignored"):
+            algorithm("MlpPolicy", "CartPole-v1", replay_buffer_class=ReplayBuffer, n_steps=3, device="cpu")

@@ -13,6 +13,15 @@ from tests.circuit.states import predictions_of, start
 
 LINEAR_FIELDS: dict[str, Any] = {"activation": "identity", "bias": False, "output_precision": 1.0}
 
+# The small circuit as the default settles: from the projection, with errors on the potential
+FROM_PROJECTION: dict[str, Any] = {
+    "error_on": "potential",
+    "use_derivatives": True,
+    "initial_state": "projection",
+    "activation": "relu",
+    "weight_norm": None,
+}
+
 
 def small_circuit(**settings: Any) -> NGCCircuit:
     """The 2-2-1 net of the hand-worked examples: W1 = [[1, -1], [2, 1]], W2 = [3, -2], E2 = [5, 7]."""
@@ -67,11 +76,7 @@ def test_derivative_gates_the_feedback_only_with_errors_on_the_potential() -> No
         step_size=0.001,
         leak=0.0,
         error_scale=0.5,
-        error_on="potential",
-        use_derivatives=True,
-        initial_state="projection",
-        activation="relu",
-        weight_norm=None,
+        **FROM_PROJECTION,
     )
     circuit.bundles[1].feedback.copy_(th.tensor([[5.0, -7.0]]))  # type: ignore[union-attr]
     state = circuit.settle(X, Y)
@@ -89,11 +94,7 @@ def test_sweep_that_would_raise_the_energy_is_not_taken() -> None:
         step_rule="line_search",
         step_size=1.0,
         leak=0.0,
-        error_on="potential",
-        use_derivatives=True,
-        initial_state="projection",
-        activation="relu",
-        weight_norm=None,
+        **FROM_PROJECTION,
     )
     state = circuit.settle(X, Y)
     th.testing.assert_close(state.potentials[0], th.tensor([[-1.0, 4.0]], dtype=th.float64))
@@ -156,11 +157,7 @@ def test_a_sweep_by_hand() -> None:
         step_size=1.0,
         leak=0.0,
         error_scale=0.5,
-        error_on="potential",
-        use_derivatives=True,
-        initial_state="projection",
-        activation="relu",
-        weight_norm=None,
+        **FROM_PROJECTION,
     )
     circuit.bundles[1].feedback.copy_(th.tensor([[5.0, -7.0]]))  # type: ignore[union-attr]
     state = circuit.settle(X, Y)
@@ -454,11 +451,7 @@ def test_drives_without_derivatives_by_hand(order: str) -> None:
         order=order,
         leak=0.0,
         error_scale=0.5,
-        error_on="potential",
-        use_derivatives=False,
-        initial_state="projection",
-        activation="relu",
-        weight_norm=None,
+        **{**FROM_PROJECTION, "use_derivatives": False},
     )
     (drive,) = pressures(circuit.bundles, circuit.settings, start(circuit, X, Y))
     th.testing.assert_close(drive, th.tensor([[45.0, 63.0]], dtype=th.float64))

@@ -29,31 +29,30 @@ def search_line(state: State, layer: int) -> None:
     state.move(layer, gain.unsqueeze(1) * change)
 
 
-def inward_line_search(problem: Problem) -> Iterator[Potentials]:
-    """Inward: one layer after the other from the output, each from fresh errors, by line search."""
+def inward(problem: Problem, move: Callable[[State, int], None]) -> Iterator[Potentials]:
+    """One layer after the other from the output, each from fresh errors."""
     state = State(problem, problem.project())
     while True:
         for layer in reversed(range(len(state.potentials))):
-            search_line(state, layer)
+            move(state, layer)
         yield list(state.potentials)
+
+
+def inward_line_search(problem: Problem) -> Iterator[Potentials]:
+    """Inward; a layer goes to where the energy is lowest along its drive."""
+    return inward(problem, search_line)
 
 
 def inward_spectral(problem: Problem) -> Iterator[Potentials]:
     """Inward; a layer's step is over 1 + the largest squared singular value of its outgoing weights."""
-    state = State(problem, problem.project())
-    while True:
-        for layer in reversed(range(len(state.potentials))):
-            state.move(layer, problem.spectral_bounds[layer + 1] * state.drive(layer))
-        yield list(state.potentials)
+    bounds = problem.spectral_bounds
+    return inward(problem, lambda state, layer: state.move(layer, bounds[layer + 1] * state.drive(layer)))
 
 
 def own_step(problem: Problem) -> Iterator[Potentials]:
     """Inward; each neuron's step is over 1 + the sum of its squared outgoing weights."""
-    state = State(problem, problem.project())
-    while True:
-        for layer in reversed(range(len(state.potentials))):
-            state.move(layer, problem.own_bounds[layer + 1] * state.drive(layer))
-        yield list(state.potentials)
+    bounds = problem.own_bounds
+    return inward(problem, lambda state, layer: state.move(layer, bounds[layer + 1] * state.drive(layer)))
 
 
 def last_solved(problem: Problem) -> Iterator[Potentials]:
