@@ -97,6 +97,19 @@ def _check_observation_space(space: spaces.Space[Any], where: str = "observation
         raise ValueError(f"{where}={name} is not allowed: the circuits cannot see it. {way_out}")
 
 
+def check_normalized_observations(vec_normalize: VecNormalize | None, space: spaces.Space[Any]) -> None:
+    """
+    :param vec_normalize: The ``VecNormalize`` around the environments, if there is one
+    :param space: What the agent observes
+    :raises ValueError: If the buffer could not store what was given to be normalised
+    """
+    if vec_normalize is not None and vec_normalize.observation_space != space:
+        raise ValueError(
+            "A wrapper that changes observations over VecNormalize, as VecFrameStack, is not allowed: the "
+            "replay buffer stores what VecNormalize was given. Put VecNormalize around all other wrappers"
+        )
+
+
 def choose_tau(tau: float | None, target_update_interval: int) -> float:
     """
     :param tau: The argument of ``ANGC``

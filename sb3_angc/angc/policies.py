@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_angc.angc.action_values import ActionValues
+from sb3_angc.angc.activations import activation_of
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.angc.features import (
     ImageExtractor,
@@ -24,21 +25,15 @@ from sb3_angc.angc.features import (
     default_hidden_sizes,
     observation_layers,
 )
-from sb3_angc.circuit import ACTIVATIONS, PRESETS, Activation, NGCCircuit
+from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
+from sb3_angc.circuit.settings import make_settings
 from sb3_angc.common.checks import check_finite_tensor, is_integer
 from sb3_angc.saving.files import writing
 
-# DQN's `activation_fn` takes module classes; the same classes are understood here.
-MODULE_ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.Identity: "identity",
-    nn.ReLU: "relu",
-    nn.LeakyReLU: "leaky_relu",
-    nn.ReLU6: "relu6",
-    nn.Tanh: "tanh",
-    nn.ELU: "elu",
-    nn.Softplus: "softplus",
-}
+# Initial scale of the controller's output: its values start near zero, as DQN's do, or small returns would
+# drown in them.
+VALUE_SCALE = 0.1
 
 # Numbers by which a generator knows the images of an observation, at most
 SKETCH_SIZE = 512
@@ -71,7 +66,8 @@ class ANGCPolicy(BasePolicy):
         excluding the learning rate, to pass to the optimizer
     :param circuit: Preset of both circuits, a name in ``sb3_angc.circuit.PRESETS``
     :param circuit_kwargs: Settings of both circuits that override the preset's, see
-        ``sb3_angc.circuit.CircuitSettings``
+        ``sb3_angc.circuit.CircuitSettings``. The controller's ``output_init_scale`` is 0.1 where none is
+        given and weights have no norm: values start near zero, as DQN's do.
     :param normalize_features: Whether the circuits see features scaled to mean 0 and standard
         deviation 1 over the replayed batches. Pixels are never scaled so: divided by 255 they are of
         one scale already, and a scale of their own for each would magnify those that hardly change.
@@ -172,9 +168,11 @@ class ANGCPolicy(BasePolicy):
             *hidden,
             n_actions,
         ]
-        self.controller = self._make_circuit(controller_layers, "controller")
-        # The target only predicts: it needs no error weights of its own.
-        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback="tied")
+        self.controller = self._make_circuit(controller_layers, "controller", self._value_settings())
+        # The target only predicts: it needs no error weights of its own, and copies the controller's others.
+        self.controller_target = self._make_circuit(
+            controller_layers, "controller_target", {"feedback": "tied"}
+        )
         self.update_target(tau=1.0)
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
@@ -200,10 +198,17 @@ class ANGCPolicy(BasePolicy):
             )
         return [int(size) for size in sizes]
 
-    def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
-        settings = {**self.circuit_kwargs, **settings}
+    def _value_settings(self) -> dict[str, Any]:
+        """What the controller's settings are beside the preset's, where ``circuit_kwargs`` says nothing."""
+        has_norm = make_settings(self.circuit, **self.circuit_kwargs).weight_norm is not None
+        return {} if has_norm else {"output_init_scale": VALUE_SCALE, **self.circuit_kwargs}
+
+    def _make_circuit(
+        self, layers: Sequence[Layer], name: str, settings: dict[str, Any] | None = None
+    ) -> NGCCircuit:
+        settings = {**self.circuit_kwargs, **(settings or {})}
         if self.activation_fn is not None:
-            settings["activation"] = _activation_of(self.activation_fn)
+            settings["activation"] = activation_of(self.activation_fn)
         return NGCCircuit(layers, self.circuit, name, **settings)
 
     def _make_optimizer(self, learning_rate: float) -> th.optim.Optimizer:
@@ -358,17 +363,6 @@ class ANGCPolicy(BasePolicy):
             cnn_arch=self.cnn_arch,
         )
         return data
-
-
-def _activation_of(activation_fn: str | Activation | type[nn.Module]) -> str | Activation:
-    if isinstance(activation_fn, type):
-        if activation_fn not in MODULE_ACTIVATIONS:
-            raise ValueError(
-                f"activation_fn={activation_fn.__name__} has no local counterpart: choose one of "
-                f"{', '.join(ACTIVATIONS)}, or pass an sb3_angc.circuit.Activation"
-            )
-        return MODULE_ACTIVATIONS[activation_fn]
-    return activation_fn
 
 
 MlpPolicy = ANGCPolicy

@@ -80,6 +80,9 @@ class NGCCircuit(nn.Module):
         self.register_buffer("learning_time", th.zeros(()))
         for matrix in self.matrices():
             matrix.mul_(self.settings.init_scale)
+        for synapses in synapses_by_name(bundles[-1]).values():
+            for matrix in synapses.matrices():
+                matrix.mul_(self.settings.output_init_scale)
         self.normalize_weights()
         self._prepare(self.plain_synapses.values())
 
@@ -127,7 +130,7 @@ class NGCCircuit(nn.Module):
     def matrices(self) -> Iterator[nn.Parameter]:
         """Every ``W`` and ``E``."""
         for bundle in self.plain_synapses.values():
-            yield from (matrix for matrix in (bundle.weight, bundle.feedback) if matrix is not None)
+            yield from bundle.matrices()
 
     def normalize_weights(self) -> None:
         """``W <- norm * W / |W|`` (Frobenius) for every weight matrix, where the setting gives a norm."""

@@ -76,6 +76,8 @@ class CircuitSettings:
     :param init_scale: Standard deviation of the initial weights relative to He et al.'s 2015
         (https://arxiv.org/abs/1502.01852), above 0; 1 with ``weight_norm``. 0.41 is that of torch's
         layers, ``1 / sqrt(6)``.
+    :param output_init_scale: The same of the output's synapses alone, on top of ``init_scale``: a small one
+        makes the first predictions small. Above 0; 1 with ``weight_norm``.
     """
 
     inference_steps: int | None = 1
@@ -101,6 +103,7 @@ class CircuitSettings:
     weight_norm: float | None = None
     bias: bool = True
     init_scale: float = 1.0
+    output_init_scale: float = 1.0
 
     def __post_init__(self) -> None:
         get_activation(self.activation, "activation")
@@ -112,10 +115,11 @@ class CircuitSettings:
         require("mirror_patterns", patterns, is_integer(patterns, 0), "an integer of at least 0")
         for name in ("step_size", "error_scale", "output_precision", "feedback_rate", "alignment_time"):
             require(name, getattr(self, name), _is_above_zero(getattr(self, name)), "a number above 0")
-        scale = self.init_scale
-        require("init_scale", scale, _is_above_zero(scale) and scale < math.inf, "a finite number above 0")
-        fits = scale == 1 or self.weight_norm is None
-        require("init_scale", scale, fits, f"1 where a norm is set, weight_norm={self.weight_norm!r}")
+        for name in ("init_scale", "output_init_scale"):
+            scale = getattr(self, name)
+            require(name, scale, _is_above_zero(scale) and scale < math.inf, "a finite number above 0")
+            fits = scale == 1 or self.weight_norm is None
+            require(name, scale, fits, f"1 where a norm is set, weight_norm={self.weight_norm!r}")
         for name in ("leak", "alignment_decay"):
             require(name, getattr(self, name), _is_finite(getattr(self, name)), "a number of at least 0")
         for name in ("weight_norm", "max_discrepancy"):

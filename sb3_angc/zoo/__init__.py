@@ -45,6 +45,15 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
             settings["config"] = args.conf_file = SETTINGS[algo]
         super().__init__(args, algo, *more, **settings)
 
+    def setup_experiment(self) -> Any:
+        """As the Zoo's; what ``angc`` cannot train is told in a line."""
+        try:
+            return super().setup_experiment()
+        except (AssertionError, ValueError) as error:  # SB3's own refusals are assertions
+            if self.algo not in SETTINGS:
+                raise
+            raise SystemExit(f"error: {' '.join(str(error).split())}") from error
+
 
 def register() -> None:
     """

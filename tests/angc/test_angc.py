@@ -356,7 +356,7 @@ def test_every_optimizer_steps_with_the_updates_and_not_against_them(
     before = {name: value.clone() for name, value in circuit.prediction_parameters().items()}
     learn({circuit: updates}, policy.optimizer)
     for name, value in circuit.prediction_parameters().items():
-        moved = updates[name].abs() > 1e-6  # less is lost in rounding
+        moved = updates[name].abs() > 1e-4  # less is lost in rounding
         assert moved.any()
         assert th.equal((value - before[name]).sign()[moved], updates[name].sign()[moved]), name
 

@@ -14,8 +14,11 @@ from gymnasium import spaces
 from stable_baselines3 import DQN
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.envs import BitFlippingEnv
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_angc import ANGC
 from sb3_angc.angc.features import RunningNormalization
@@ -214,6 +217,35 @@ def test_observations_that_cannot_be_seen_are_refused_at_once(space: spaces.Spac
     policy = "MultiInputPolicy" if isinstance(space, spaces.Dict) else "MlpPolicy"
     with pytest.raises(ValueError, match=rf"observation_space.* is not allowed: .*{way_out}"):
         ANGC(policy, Of(space), device="cpu")
+
+
+def test_frames_stacked_over_normalized_observations_are_refused() -> None:
+    env = DummyVecEnv([lambda: gym.make("CartPole-v1")])
+    with pytest.raises(ValueError, match="Put VecNormalize around all other wrappers"):
+        ANGC("MlpPolicy", VecFrameStack(VecNormalize(env), 2), device="cpu")
+    ANGC("MlpPolicy", VecNormalize(VecFrameStack(env, 2)), **TINY).learn(30)
+
+
+def test_small_returns_do_not_drown_in_initial_values() -> None:
+    # The settings of SB3's test of HER, at a budget at which DQN reaches .26, .60 and .16 (seeds 0 to 2)
+    env = BitFlippingEnv(n_bits=10, continuous=False)
+    model = ANGC(
+        "MultiInputPolicy",
+        env,
+        replay_buffer_class=HerReplayBuffer,
+        replay_buffer_kwargs={"n_sampled_goal": 5, "goal_selection_strategy": "future"},
+        learning_rate=5e-4,
+        train_freq=1,
+        gradient_steps=1,
+        learning_starts=100,
+        exploration_final_eps=0.02,
+        target_update_interval=500,
+        batch_size=32,
+        seed=0,
+        device="cpu",
+    ).learn(2000)
+    returns = evaluate_policy(model, env, 50, return_episode_rewards=True, warn=False)[0]
+    assert np.mean(np.array(returns) > -10) > 0.6  # -10: the goal was not reached
 
 
 def test_parameters_that_do_not_fit_raise_what_sb3_raises() -> None:

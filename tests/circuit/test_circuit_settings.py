@@ -47,6 +47,17 @@ def test_initial_weights_scale(mirror_patterns: int) -> None:
     assert deviations == pytest.approx([0.25 * (2 / n) ** 0.5 for n in (18, 128, 64)], rel=0.15)
 
 
+def test_output_starts_smaller_alone() -> None:
+    """The same draws, those of the last bundle smaller, of each part where there are several."""
+    circuits = []
+    for scale in (1.0, 0.25):
+        th.manual_seed(0)
+        layers: list[Layer] = [[3, 4], [5, 6], [2, 1]]
+        circuits.append(NGCCircuit(layers, output_init_scale=scale, mirror_patterns=0))
+    for (name, large), small in zip(circuits[0].named_parameters(), circuits[1].parameters(), strict=True):
+        th.testing.assert_close(small, (0.25 if name.startswith("synapses.1.") else 1) * large, msg=name)
+
+
 def test_tied_feedback_has_no_error_weights() -> None:
     assert not [
         name for name, _ in NGCCircuit([2, 3, 1], feedback="tied").named_parameters() if "feedback" in name
@@ -68,6 +79,8 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"alignment_decay": "fast"}, "alignment_decay='fast' is not allowed"),
     ({"alignment_time": 0}, "alignment_time=0 is not allowed"),
     ({"weight_norm": 0}, "weight_norm=0 is not allowed"),
+    ({"output_init_scale": 0}, "output_init_scale=0 is not allowed: it must be a finite number above 0"),
+    ({"output_init_scale": 0.5, "weight_norm": 2.0}, "output_init_scale=0.5 is not allowed"),
     ({"init_scale": 0}, "init_scale=0 is not allowed: it must be a finite number above 0"),
     (
         {"init_scale": 0.5, "weight_norm": 2.0},

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
@@ -200,6 +202,22 @@ def test_errors_in_mid_training_keep_their_traceback(monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match="diverged in layer 1"):
         main(arguments)
     assert sys.argv is before
+
+
+class Pair(gym.Env[Any, Any]):
+    """Observes what no circuit can see."""
+
+    observation_space = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2)))
+    action_space = spaces.Discrete(2)
+
+
+def test_what_cannot_be_trained_is_told_in_a_line(tmp_path: Path) -> None:
+    gym.register("Pair-v0", entry_point=lambda **_: Pair())
+    try:
+        with pytest.raises(SystemExit, match=r"^error: observation_space=.* is not allowed: .*[^\n]$"):
+            main(["train", "--algo", "angc", "--env", "Pair-v0", "-f", str(tmp_path)])
+    finally:
+        del gym.registry["Pair-v0"]
 
 
 def test_module_of_settings_has_settings_alone() -> None:

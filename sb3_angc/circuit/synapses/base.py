@@ -101,6 +101,10 @@ class Synapses(nn.Module):
         """``E``; ``W`` where feedback is tied."""
         return self.weight if self.feedback is None else self.feedback
 
+    def matrices(self) -> list[nn.Parameter]:
+        """``W``, and ``E`` where there is one."""
+        return [self.weight] if self.feedback is None else [self.weight, self.feedback]
+
     def by_part(self, activity: th.Tensor, error: th.Tensor) -> list[tuple[Synapses, th.Tensor, th.Tensor]]:
         """These synapses, presynaptic activity and postsynaptic error; of parallel ones, each part's."""
         return [(self, activity, error)]
