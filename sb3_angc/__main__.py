@@ -21,6 +21,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_angc import ANGC, __version__
+from sb3_angc.common.checks import in_a_line
 
 EVALUATION_EPISODES = 20
 # Training starts from the seed itself: episodes of the evaluation must be others.
@@ -43,7 +44,7 @@ def main() -> int:
     try:
         model = ANGC(arguments.env, seed=arguments.seed)
     except (AssertionError, ValueError) as error:  # SB3's own refusals are assertions
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {in_a_line(error)}", file=sys.stderr)
         return 2
     folder.mkdir(parents=True)
     monitor = Monitor(gym.make(arguments.env), str(folder / "episodes"))

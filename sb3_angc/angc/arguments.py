@@ -23,6 +23,7 @@ from sb3_angc.common.checks import (
     check_fraction,
     check_positive_integer,
     check_weight,
+    in_a_line,
     is_integer,
     is_number,
     require,
@@ -93,8 +94,7 @@ def _check_observation_space(space: spaces.Space[Any], where: str = "observation
         is_allowed = False
         way_out = "Leave it out with gymnasium's FilterObservation, or flatten all with FlattenObservation"
     if not is_allowed:
-        name = " ".join(str(space).split())
-        raise ValueError(f"{where}={name} is not allowed: the circuits cannot see it. {way_out}")
+        raise ValueError(f"{where}={in_a_line(space)} is not allowed: the circuits cannot see it. {way_out}")
 
 
 def check_normalized_observations(vec_normalize: VecNormalize | None, space: spaces.Space[Any]) -> None:

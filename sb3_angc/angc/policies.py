@@ -168,11 +168,11 @@ class ANGCPolicy(BasePolicy):
             *hidden,
             n_actions,
         ]
-        self.controller = self._make_circuit(controller_layers, "controller", self._value_settings())
-        # The target only predicts: it needs no error weights of its own, and copies the controller's others.
-        self.controller_target = self._make_circuit(
-            controller_layers, "controller_target", {"feedback": "tied"}
+        self.controller = self._make_circuit(
+            controller_layers, "controller", output_init_scale=self._value_scale()
         )
+        # The target only predicts: it needs no error weights of its own.
+        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback="tied")
         self.update_target(tau=1.0)
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
@@ -198,15 +198,15 @@ class ANGCPolicy(BasePolicy):
             )
         return [int(size) for size in sizes]
 
-    def _value_settings(self) -> dict[str, Any]:
-        """What the controller's settings are beside the preset's, where ``circuit_kwargs`` says nothing."""
-        has_norm = make_settings(self.circuit, **self.circuit_kwargs).weight_norm is not None
-        return {} if has_norm else {"output_init_scale": VALUE_SCALE, **self.circuit_kwargs}
+    def _value_scale(self) -> float:
+        """``output_init_scale`` of the controller."""
+        settings = make_settings(self.circuit, **self.circuit_kwargs)
+        is_given = "output_init_scale" in self.circuit_kwargs
+        has_norm = settings.weight_norm is not None  # which takes no other scale than 1
+        return settings.output_init_scale if is_given or has_norm else VALUE_SCALE
 
-    def _make_circuit(
-        self, layers: Sequence[Layer], name: str, settings: dict[str, Any] | None = None
-    ) -> NGCCircuit:
-        settings = {**self.circuit_kwargs, **(settings or {})}
+    def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
+        settings = {**self.circuit_kwargs, **settings}
         if self.activation_fn is not None:
             settings["activation"] = activation_of(self.activation_fn)
         return NGCCircuit(layers, self.circuit, name, **settings)

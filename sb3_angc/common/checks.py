@@ -76,3 +76,8 @@ def _is_finite(array: np.ndarray[Any, Any]) -> bool:
         return True
     with np.errstate(all="ignore"):
         return bool(np.isfinite(array.astype(np.float32, copy=False)).all())
+
+
+def in_a_line(value: Any) -> str:
+    """What is printed of a value, in one line: some spaces and errors take several."""
+    return " ".join(str(value).split())

@@ -22,6 +22,7 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
 
 from sb3_angc import ANGC
+from sb3_angc.common.checks import in_a_line
 from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params
 
 __all__ = ["Manager", "register"]
@@ -52,7 +53,7 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
         except (AssertionError, ValueError) as error:  # SB3's own refusals are assertions
             if self.algo not in SETTINGS:
                 raise
-            raise SystemExit(f"error: {' '.join(str(error).split())}") from error
+            raise SystemExit(f"error: {in_a_line(error)}") from error
 
 
 def register() -> None:

@@ -223,7 +223,10 @@ def test_frames_stacked_over_normalized_observations_are_refused() -> None:
     env = DummyVecEnv([lambda: gym.make("CartPole-v1")])
     with pytest.raises(ValueError, match="Put VecNormalize around all other wrappers"):
         ANGC("MlpPolicy", VecFrameStack(VecNormalize(env), 2), device="cpu")
-    ANGC("MlpPolicy", VecNormalize(VecFrameStack(env, 2)), **TINY).learn(30)
+    model = ANGC("MlpPolicy", VecNormalize(VecFrameStack(env, 2)), **TINY).learn(30)
+    model.set_env(VecFrameStack(VecNormalize(env), 2))
+    with pytest.raises(ValueError, match="Put VecNormalize around all other wrappers"):
+        model.learn(30)
 
 
 def test_small_returns_do_not_drown_in_initial_values() -> None:
