@@ -17,12 +17,12 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_angc.angc import arguments, replay, update
+from sb3_angc.angc.compiled import CompiledUpdate
 from sb3_angc.angc.epistemic import weight_left
 from sb3_angc.angc.features import ImageExtractor, PartsExtractor
 from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
-from sb3_angc.circuit import CircuitDiagnostics, diagnose, learn
+from sb3_angc.circuit import CircuitDiagnostics, diagnose
 from sb3_angc.common.checks import check_finite, check_weight
-from sb3_angc.common.compiling import CompiledIfPossible
 from sb3_angc.common.workers import dead_workers_named
 from sb3_angc.saving.resuming import ResumableAlgorithm, numpy_random_state_kept
 
@@ -92,9 +92,10 @@ class ANGC(ResumableAlgorithm):
         (double Q-learning, https://arxiv.org/abs/1509.06461), instead of the target controller alone
     :param clamp_all_actions: Whether the values of the actions not taken are clamped at their present
         estimates while the controller settles, as in the paper, instead of being left free
-    :param compile_updates: Whether ``torch.compile`` makes one piece of all that the circuits compute of
-        an update: faster after some 15 to 30 seconds for compiling, see ``docs/performance.md``. Needs a C++
-        compiler; where it does not work, a warning says why.
+    :param compile_updates: Whether ``torch.compile`` makes one piece of an update, from the replayed batch to
+        the moved weights: faster after half a minute for compiling, a few seconds where torch finds
+        what it compiled before, see ``docs/performance.md``. Needs a C++ compiler; where it does not work, a
+        warning says why.
     :raises ValueError: If an argument is not allowed
     """
 
@@ -218,7 +219,7 @@ class ANGC(ResumableAlgorithm):
             self.exploration_final_eps,
             self.exploration_fraction,
         )
-        self._compiled_updates = CompiledIfPossible(update.local_updates)
+        self._compiled_update = CompiledUpdate(self.verbose)
         self.q_net, self.q_net_target = self.policy.q_net, self.policy.q_net_target
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
@@ -277,14 +278,12 @@ class ANGC(ResumableAlgorithm):
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         replayed = self.replay_buffer, self.n_steps, self.gamma, self._vec_normalize_env
         weights = self.alpha_instrumental, epistemic_weight
-        local_updates = self._compiled_updates if self.compile_updates else update.local_updates
+        update_circuits = self._compiled_update if self.compile_updates else update.update_circuits
         losses, epistemic_rewards = [], []
         for batch in replay.batches(*replayed, policy, gradient_steps, batch_size):
-            found = local_updates(policy, batch, *weights, self.double_q, self.clamp_all_actions)
-            updates = {policy.controller: found.controller}
-            if found.generator is not None:
-                updates[policy.generator] = found.generator
-            learn(updates, policy.optimizer, self.max_grad_norm)
+            found = update_circuits(
+                policy, batch, *weights, self.double_q, self.clamp_all_actions, self.max_grad_norm
+            )
             losses.append(found.loss)
             if found.epistemic_reward is not None:
                 epistemic_rewards.append(found.epistemic_reward)
@@ -392,7 +391,7 @@ class ANGC(ResumableAlgorithm):
             )
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_compiled_updates", "q_net", "q_net_target"]
+        return [*super()._excluded_save_params(), "_compiled_update", "q_net", "q_net_target"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -1,8 +1,8 @@
 """
 What the circuits learn from a batch, from the target to the local updates.
 
-Functions of tensors: nothing is learned yet, and nothing but operations on tensors depends on their values,
-so that :func:`local_updates` can be compiled.
+Up to the local updates nothing but operations on tensors depends on their values, so that
+:func:`local_updates` can be compiled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch as th
 
 from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.angc.replay import Batch
-from sb3_angc.circuit import CircuitState
+from sb3_angc.circuit import CircuitState, NGCCircuit, learn
 
 Updates = dict[str, th.Tensor]
 
@@ -33,6 +33,44 @@ class LocalUpdates(NamedTuple):
     generator: Updates | None
     loss: th.Tensor
     epistemic_reward: th.Tensor | None
+
+    def by_circuit(self, policy: ANGCPolicy) -> dict[NGCCircuit, Updates]:
+        """The updates of those circuits that learn."""
+        updates = {policy.controller: self.controller}
+        return updates if self.generator is None else {**updates, policy.generator: self.generator}
+
+
+class Learned(NamedTuple):
+    """
+    What is told of an update.
+
+    :ivar loss: As in :class:`LocalUpdates`
+    :ivar epistemic_reward: As in :class:`LocalUpdates`
+    """
+
+    loss: th.Tensor
+    epistemic_reward: th.Tensor | None
+
+
+def update_circuits(
+    policy: ANGCPolicy,
+    batch: Batch,
+    instrumental_weight: float,
+    epistemic_weight: th.Tensor | None,
+    double_q: bool,
+    clamp_all_actions: bool,
+    max_norm: float | None,
+) -> Learned:
+    """
+    Let both circuits learn from a batch, see :func:`local_updates` and
+    :func:`~sb3_angc.circuit.learning.learn`.
+
+    :param max_norm: As in ``learn``; other parameters as in :func:`local_updates`
+    :raises ValueError: If a circuit diverged: no weight has changed
+    """
+    found = local_updates(policy, batch, instrumental_weight, epistemic_weight, double_q, clamp_all_actions)
+    learn(found.by_circuit(policy), policy.optimizer, max_norm)
+    return Learned(found.loss, found.epistemic_reward)
 
 
 def local_updates(

@@ -1,10 +1,11 @@
-"""The fast path: a function compiled by torch.compile where that works, and as it is where it does not."""
+"""The fast path: a function compiled by torch.compile, where that works."""
 
 from __future__ import annotations
 
+import types
 import warnings
-from collections.abc import Callable
-from typing import Generic, ParamSpec, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch as th
 
@@ -14,8 +15,12 @@ R = TypeVar("R")
 
 class CompiledIfPossible(Generic[P, R]):
     """
-    Compiles a function of tensors when it is called first. Where that fails (no C++ compiler, a part
-    that cannot be compiled), one warning says why, and the function runs as it is from then on.
+    Compiles a function of tensors when it is first called with a key. Where that fails (no C++ compiler, a
+    part that cannot be compiled), one warning says why, and ``works`` is false from then on: the caller takes
+    the function itself.
+
+    torch.compile asks before each call whether anything that it found while compiling has changed: of a
+    circuit's many tensors and settings that takes a tenth of an update. The key is asked instead.
 
     :param function: The function. It must not depend on the values of its tensors, but by operations
         on tensors
@@ -25,24 +30,53 @@ class CompiledIfPossible(Generic[P, R]):
     def __init__(self, function: Callable[P, R], backend: str = "inductor") -> None:
         self.function = function
         self.backend = backend
-        self._callable: Callable[P, R] | None = None
+        self.works = True
+        self._compiled: dict[Hashable, Callable[P, R]] = {}
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def has(self, key: Hashable) -> bool:
+        """Whether the function is compiled for a key."""
+        return key in self._compiled
+
+    def __call__(self, key: Hashable, device: th.device, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """
+        :param key: All that the function depends on but the values of tensors, their shapes among it
+        :param device: Of the tensors
+        :param args: The function's
+        :param kwargs: The function's
+        :return: The function's; ``None`` where it cannot be compiled
+        """
+        if not self.works:
+            return None
         try:
-            if self._callable is None:
-                self._callable = th.compile(
-                    self.function, fullgraph=True, dynamic=False, backend=self.backend
-                )
-            return self._callable(*args, **kwargs)
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(device)
+            return self._compiled[key](*args, **kwargs)
         except Exception as error:  # torch has many for that
-            if self._callable is self.function:
-                raise
             reason = " ".join(str(error).split("\n", 2)[:2])  # the first line may only name the backend
             warnings.warn(
                 f"torch.compile does not work here: {type(error).__name__}: {reason}. "
                 "Updates run as they are, which gives the same results in more time.",
                 stacklevel=2,
             )
-            self._callable = self.function
-        # What was not the compiler's fault comes out again.
-        return self.function(*args, **kwargs)
+            self.works = False
+            return None  # what was not the compiler's fault comes out again when the function is called
+
+    def _compile(self, device: th.device) -> Callable[P, R]:
+        options: dict[str, Any] = {"guard_filter_fn": lambda guards: [False] * len(guards)}
+        if self.backend == "inductor" and device.type == "cpu":
+            options["cpp_wrapper"] = True  # the calls of the compiled pieces compiled as well
+        elif self.backend == "inductor" and device.type == "cuda":
+            options["triton.cudagraphs"] = True  # the calls recorded once
+        return th.compile(
+            _own_code(self.function), fullgraph=True, dynamic=False, backend=self.backend, options=options
+        )
+
+
+def _own_code(function: Callable[P, R]) -> Callable[P, R]:
+    """A copy of a function: torch finds what it compiled by the code, and would mix up the keys."""
+    assert isinstance(function, types.FunctionType)
+    copy = types.FunctionType(
+        function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy

@@ -11,8 +11,7 @@ from benchmarks.experiments.speed.comparisons import UPDATES_A_CALL, Row, row, u
 from benchmarks.experiments.speed.plan import Plan
 from benchmarks.experiments.speed.timing import in_turn
 from sb3_angc import ANGC
-from sb3_angc.angc import update
-from sb3_angc.common.compiling import CompiledIfPossible
+from sb3_angc.angc.compiled import CompiledUpdate
 
 # A faster path must gain this much.
 GAIN = 1.3
@@ -29,7 +28,7 @@ def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
     def compile_updates(agent: ANGC) -> ANGC:
         # What `compile_updates=True` does, with the plan's compiler
         agent.compile_updates = True
-        agent._compiled_updates = CompiledIfPossible(update.local_updates, plan.compiler)
+        agent._compiled_update = CompiledUpdate(backend=plan.compiler)
         return agent
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as nothing_compiled_yet:
