@@ -304,7 +304,7 @@ class ANGC(ResumableAlgorithm):
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         replayed = self.replay_buffer, self.n_steps, self.gamma, self._vec_normalize_env
         samples = replay.draw(*replayed, batch_size)
-        features = self.policy.features(samples.observations)
+        features = self.policy.features(replay.observations(samples))
         return replay.as_batch(samples, features, self.policy, self.gamma)
 
     def diagnose(self, with_gradient: bool = False) -> dict[str, CircuitDiagnostics]:

@@ -85,7 +85,7 @@ class CompiledUpdate:
         rule = rule_of(optimizer, parameters_of(circuits))
         if rule is None:
             return update_circuits(*asked, max_norm)
-        rate = th.tensor(optimizer.param_groups[0]["lr"], dtype=th.float64, device=batch.features.device)
+        rate = th.tensor(optimizer.param_groups[0]["lr"]).to(batch.features)
         key = (*key, type(optimizer).__name__, repr(rule.options))
         done = self._run(self.whole, key, batch, *asked, max_norm, rule, rate)
         if done is None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_angc.angc.policies import ANGCPolicy
@@ -166,15 +166,17 @@ def as_batch(
 ) -> Batch:
     """
     :param samples: Of a replay buffer
-    :param features: Features of the samples' observations, ``(batch, features_dim)``
-    :param policy: Knows the features of the other observations
+    :param features: Features of :func:`observations`, ``(2 or 3 times the batch, features_dim)``
+    :param policy: Knows the actions
     :param gamma: Discount factor, for samples that bring no discounts
     """
     actions = samples.actions.long()
-    bootstrap_features = policy.features(samples.next_observations)
-    successor_features = bootstrap_features
-    if isinstance(samples, SuccessorSamples):
-        successor_features = policy.features(samples.successors)
+    n_samples = len(actions)
+    features, bootstrap_features, successor_features = (
+        features[:n_samples],
+        features[n_samples : 2 * n_samples],
+        features[-n_samples:],
+    )
     return Batch(
         features,
         actions,
@@ -184,6 +186,19 @@ def as_batch(
         samples.rewards.to(features),
         ((1 - samples.dones) * (gamma if samples.discounts is None else samples.discounts)).to(features),
     )
+
+
+def observations(samples: ReplayBufferSamples | SuccessorSamples) -> PyTorchObs:
+    """
+    :return: All observations of some samples, one kind after the other: on small networks half the time of
+        looking at each kind alone
+    """
+    kinds: list[Any] = [samples.observations, samples.next_observations]
+    if isinstance(samples, SuccessorSamples):
+        kinds.append(samples.successors)
+    if isinstance(kinds[0], dict):
+        return {key: th.cat([kind[key] for kind in kinds]) for key in kinds[0]}
+    return th.cat(kinds)
 
 
 def batches(
@@ -207,8 +222,8 @@ def batches(
     for first in range(0, n_batches, at_once):
         n = min(at_once, n_batches - first)
         samples = draw(buffer, n_steps, gamma, env, n * batch_size)
-        raw = policy.raw_features(samples.observations)
-        policy.observe(raw)
+        raw = policy.raw_features(observations(samples))
+        policy.observe(raw[: n * batch_size])
         drawn = as_batch(samples, policy.normalize(raw), policy, gamma)
         # Dealt out in turn, as cards are: some buffers return one kind of transition before the other.
         yield from (Batch._make(field[index::n] for field in drawn) for index in range(n))

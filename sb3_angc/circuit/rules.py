@@ -70,7 +70,7 @@ def _adam(
         state["exp_avg"],
         state["exp_avg_sq"],
         state.get("max_exp_avg_sq", []),
-        _counted(state["step"]),
+        state["step"],
         foreach=False,
         decoupled_weight_decay=options["decoupled_weight_decay"],
         amsgrad=options["amsgrad"],
@@ -109,7 +109,7 @@ def _rmsprop(
         state["square_avg"],
         state.get("grad_avg", []),
         state.get("momentum_buffer", []),
-        _counted(state["step"]),
+        state["step"],
         foreach=False,
         maximize=options["maximize"],
         lr=rate,  # type: ignore[arg-type]  # torch's own class passes tensors as well
@@ -119,17 +119,6 @@ def _rmsprop(
         momentum=options["momentum"],
         centered=options["centered"],
     )
-
-
-def _counted(steps: Tensors) -> Tensors:
-    """
-    Count a step, and return what the count was before, in double precision: ``1 - 0.999^t`` of the first
-    steps has three digits in single precision.
-    """
-    before = [step.double() for step in steps]
-    for step in steps:
-        step.add_(1)
-    return before
 
 
 RULES: dict[type[th.optim.Optimizer], Callable[..., None]] = {

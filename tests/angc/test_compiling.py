@@ -43,21 +43,20 @@ def assert_alike(one: ANGC, other: ANGC, tolerance: float) -> None:
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "defaults": {},
-    "without generator": {"alpha_epistemic": 0.0},
-    "one step, one estimate": {"n_steps": 1, "double_q": False},
-    "all actions clamped": {"clamp_all_actions": True},
-    "mean, clipping, three sweeps": {
+    "no generator, one step, one estimate": {"alpha_epistemic": 0.0, "n_steps": 1, "double_q": False},
+    "all actions clamped, mean, clipping, three sweeps": {
+        "clamp_all_actions": True,
         "policy_kwargs": {
             "net_arch": [16, 16],
             "epistemic_scale": "mean",
             "circuit_kwargs": {"max_discrepancy": 1.0, "inference_steps": 3},
-        }
+        },
     },
-    "leak, decay, tanh": {
+    "leak, decay, tanh, RMSprop": {
         "policy_kwargs": {
             "net_arch": [16, 16],
             "circuit_kwargs": {"leak": 0.1, "alignment_decay": 1e-3, "activation": "tanh"},
+            "optimizer_class": th.optim.RMSprop,
         }
     },
     **{name: {"policy_kwargs": {"net_arch": [16, 16], "circuit": name}} for name in PRESETS},
@@ -118,6 +117,55 @@ def test_compiling_can_be_switched_while_training_goes_on() -> None:
         agent.train(10, 16)
     assert switched._compiled_update.whole._compiled
     assert_alike(plain, switched, tolerance=1e-4)
+
+
+def test_two_agents_and_two_batch_sizes_are_compiled_apart() -> None:
+    for arguments in (TINY, {**TINY, "policy_kwargs": {"net_arch": [8]}}):
+        plain, other = (ANGC("CartPole-v1", **arguments).learn(60) for _ in range(2))
+        for agent in (plain, compiled(other)):
+            set_random_seed(1)
+            agent.train(8, 16)
+            agent.train(12, 32)
+        assert other._compiled_update.whole.works
+        assert_alike(plain, other, tolerance=1e-4)
+
+
+def test_what_may_change_between_updates_is_seen() -> None:
+    """Torch asks for nothing before it runs what it compiled."""
+    plain, other = (ANGC("CartPole-v1", **TINY).learn(100) for _ in range(2))
+    compiled(other)
+    changes: list[dict[str, Any]] = [
+        {"alpha_epistemic": 0.3, "lr_schedule": lambda _: 1e-2},  # tensors
+        {"alpha_instrumental": 0.5, "max_grad_norm": 0.01, "double_q": False},
+    ]
+    for agent in (plain, other):
+        set_random_seed(1)
+        for change in ({}, *changes):
+            vars(agent).update(change)
+            agent.train(3, 16)
+        for group in agent.policy.optimizer.param_groups:
+            group["eps"] = 0.1
+        agent.train(3, 16)
+    assert_alike(plain, other, tolerance=1e-4)
+
+
+def test_other_optimizers_move_the_weights_themselves() -> None:
+    arguments = {**TINY, "policy_kwargs": {"net_arch": [16, 16], "optimizer_class": th.optim.NAdam}}
+    plain = ANGC("CartPole-v1", **arguments).learn(150)
+    other = compiled(ANGC("CartPole-v1", **arguments))
+    with pytest.warns(UserWarning, match="not NAdam, .* are Adam, AdamW, SGD, RMSprop") as warned:
+        other.learn(150)
+    assert len(warned) == 1
+    assert_alike(plain, other, tolerance=1e-4)
+
+
+def test_a_line_says_that_it_is_compiling(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose, lines in ((0, 0), (1, 1)):
+        model = ANGC("CartPole-v1", **TINY)
+        model.compile_updates = True
+        model._compiled_update = CompiledUpdate(verbose, "eager")
+        model.learn(60)
+        assert capsys.readouterr().out.count("Compiling the updates") == lines
 
 
 def test_what_cannot_be_compiled_runs_as_it_is() -> None:
