@@ -209,7 +209,22 @@ class Of(gym.Env[Any, Any]):
         (spaces.Discrete(3, start=1), "TransformObservation"),
         (spaces.MultiDiscrete(np.array([[2, 3], [4, 5]])), "FlattenObservation"),
         (spaces.Box(-1, 1, ()), "ReshapeObservation"),
-        (spaces.Dict({"mission": spaces.Text(9), "n": spaces.Discrete(3)}), "FilterObservation"),
+        (
+            spaces.Dict({"mission": spaces.Text(9), "n": spaces.Discrete(3)}),
+            "FilterObservation, or flatten all",
+        ),
+        (
+            spaces.Dict({"nested": spaces.Dict({"n": spaces.Discrete(3)})}),
+            "FilterObservation, or flatten all",
+        ),
+        (spaces.Dict({"pairs": spaces.Sequence(spaces.Discrete(3))}), "FilterObservation$"),
+        (spaces.Dict({"graph": spaces.Graph(spaces.Discrete(3), None)}), "FilterObservation$"),
+        (spaces.Text(9), "Flatten it with gymnasium's FlattenObservation"),
+        (
+            spaces.OneOf((spaces.Discrete(3), spaces.Discrete(2))),
+            "Flatten it with gymnasium's FlattenObservation",
+        ),
+        (spaces.Graph(spaces.Discrete(3), None), "TransformObservation"),
     ],
     ids=str,
 )
