@@ -117,16 +117,25 @@ def _way_out(space: spaces.Space[Any], is_part: bool) -> str:
     return "Make a fixed number of numbers of it with gymnasium's TransformObservation"
 
 
-def check_normalized_observations(vec_normalize: VecNormalize | None, space: spaces.Space[Any]) -> None:
+def check_normalized_observations(vec_normalize: VecNormalize | None, policy: ANGCPolicy) -> None:
     """
     :param vec_normalize: The ``VecNormalize`` around the environments, if there is one
-    :param space: What the agent observes
-    :raises ValueError: If the buffer could not store what was given to be normalised
+    :param policy: The agent's
+    :raises ValueError: If pixels are normalised, or the buffer could not store what was given to be normalised
     """
-    if vec_normalize is not None and vec_normalize.observation_space != space:
+    if vec_normalize is None:
+        return
+    space = policy.observation_space
+    if vec_normalize.norm_obs and policy.n_pixels > 0 and isinstance(space, spaces.Box):
         raise ValueError(
-            "A wrapper that changes observations over VecNormalize, as VecFrameStack, is not allowed: the "
-            "replay buffer stores what VecNormalize was given. Put VecNormalize around all other wrappers"
+            "VecNormalize is not allowed on images: their pixels are of one scale already. "
+            "Give it norm_obs=False, and it normalises rewards alone"
+        )
+    if vec_normalize.observation_space != space:
+        raise ValueError(
+            "A wrapper that changes observations over VecNormalize, as VecFrameStack or VecTransposeImage (which "
+            "SB3 adds where channels are last), is not allowed: the replay buffer stores what VecNormalize was "
+            "given. Put VecNormalize around all other wrappers"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch as th
 
@@ -26,6 +26,10 @@ class CompiledIfPossible(Generic[P, R]):
         self.function = function
         self.backend = backend
         self._callable: Callable[P, R] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What torch compiled cannot be pickled; a copy compiles anew.
+        return {**vars(self), "_callable": None}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
