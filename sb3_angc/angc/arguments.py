@@ -121,7 +121,7 @@ def check_normalized_observations(vec_normalize: VecNormalize | None, policy: AN
     """
     :param vec_normalize: The ``VecNormalize`` around the environments, if there is one
     :param policy: The agent's
-    :raises ValueError: If pixels are normalised, or the buffer could not store what was given to be normalised
+    :raises ValueError: If pixels are normalised, or the buffer could not store what VecNormalize was given
     """
     if vec_normalize is None:
         return
@@ -133,9 +133,9 @@ def check_normalized_observations(vec_normalize: VecNormalize | None, policy: AN
         )
     if vec_normalize.observation_space != space:
         raise ValueError(
-            "A wrapper that changes observations over VecNormalize, as VecFrameStack or VecTransposeImage (which "
-            "SB3 adds where channels are last), is not allowed: the replay buffer stores what VecNormalize was "
-            "given. Put VecNormalize around all other wrappers"
+            "A wrapper that changes observations over VecNormalize, as VecFrameStack or VecTransposeImage "
+            "(which SB3 adds where channels are last), is not allowed: the replay buffer stores what "
+            "VecNormalize was given. Put VecNormalize around all other wrappers"
         )
 
 
