@@ -38,6 +38,15 @@ class ActionValues:
         actions = self(obs).argmax(dim=1).cpu().numpy()
         return (actions if is_batch else actions[0]), None
 
+    def save(self, path: str) -> None:
+        """As the policy's: its file holds both controllers."""
+        self.policy.save(path)
+
+    def load(self, path: str, device: th.device | str = "auto") -> ActionValues:
+        """What :meth:`save` wrote, beside this one, which stays as it is."""
+        loaded: Any = type(self.policy).load(path, device)
+        return ActionValues(loaded, loaded.features, getattr(loaded, self.circuit.name))
+
     def set_training_mode(self, mode: bool) -> None:
         """As the policy's."""
         self.policy.set_training_mode(mode)

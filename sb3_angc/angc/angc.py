@@ -212,7 +212,7 @@ class ANGC(ResumableAlgorithm):
             if replay.sums_steps(self.replay_buffer_class):  # then it is not ignored
                 warnings.filterwarnings("ignore", message=".*`n_steps=.*` is ignored")
             super()._setup_model()
-        arguments.check_normalized_observations(self._vec_normalize_env, self.observation_space)
+        arguments.check_normalized_observations(self._vec_normalize_env, self.policy)
         arguments.warn_of_short_interval(self.target_update_interval, self.n_envs)
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps,
@@ -224,7 +224,7 @@ class ANGC(ResumableAlgorithm):
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         prepared = super()._setup_learn(*args, **kwargs)
-        arguments.check_normalized_observations(self._vec_normalize_env, self.observation_space)
+        arguments.check_normalized_observations(self._vec_normalize_env, self.policy)
         check_finite("first observation", self._last_obs)
         check_finite("first observation", self._last_original_obs)
         return prepared

@@ -77,11 +77,15 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
     return {name: value.item() for name, value in arguments.items() if isinstance(value, np.number)}
 
 
-def _check_observation_space(space: spaces.Space[Any], where: str = "observation_space") -> None:
-    """:raises ValueError: If the circuits cannot see what is of this space"""
-    if isinstance(space, spaces.Dict):
-        for key, part in space.items():
-            _check_observation_space(part, f"{where}[{key!r}]")
+def check_observation_space(space: spaces.Space[Any], key: str | None = None) -> None:
+    """
+    :param space: What an agent is to observe
+    :param key: Its key, where it is a part of a ``Dict``
+    :raises ValueError: If the circuits cannot see what is of this space; the wrapper that helps is named
+    """
+    if isinstance(space, spaces.Dict) and key is None:
+        for name, part in space.items():
+            check_observation_space(part, name)
         return
     is_allowed, way_out = True, ""
     if isinstance(space, spaces.Discrete):
@@ -91,22 +95,47 @@ def _check_observation_space(space: spaces.Space[Any], where: str = "observation
     elif isinstance(space, spaces.Box):
         is_allowed, way_out = len(space.shape) > 0, "Give it a dimension with gymnasium's ReshapeObservation"
     elif not isinstance(space, spaces.MultiBinary):
-        is_allowed = False
-        way_out = "Leave it out with gymnasium's FilterObservation, or flatten all with FlattenObservation"
+        is_allowed, way_out = False, _way_out(space, key is not None)
     if not is_allowed:
+        where = "observation_space" if key is None else f"observation_space[{key!r}]"
         raise ValueError(f"{where}={in_a_line(space)} is not allowed: the circuits cannot see it. {way_out}")
 
 
-def check_normalized_observations(vec_normalize: VecNormalize | None, space: spaces.Space[Any]) -> None:
+def _way_out(space: spaces.Space[Any], is_part: bool) -> str:
+    """Which wrapper makes what can be seen of a space that is not of numbers, or of several."""
+    if type(space).__module__.split(".")[0] == "minigrid":  # its missions, which gymnasium cannot flatten
+        return "Leave it out with minigrid.wrappers.ImgObsWrapper, or flatten all with its FlatObsWrapper"
+    try:
+        can_be_flattened = space.is_np_flattenable
+    except NotImplementedError:  # the space of somebody's own
+        can_be_flattened = False
+    if is_part:
+        flatten = ", or flatten all with FlattenObservation" if can_be_flattened else ""
+        return f"Leave it out with gymnasium's FilterObservation{flatten}"
+    if can_be_flattened:
+        return "Flatten it with gymnasium's FlattenObservation"
+    return "Make a fixed number of numbers of it with gymnasium's TransformObservation"
+
+
+def check_normalized_observations(vec_normalize: VecNormalize | None, policy: ANGCPolicy) -> None:
     """
     :param vec_normalize: The ``VecNormalize`` around the environments, if there is one
-    :param space: What the agent observes
-    :raises ValueError: If the buffer could not store what was given to be normalised
+    :param policy: The agent's
+    :raises ValueError: If pixels are normalised, or the buffer could not store what VecNormalize was given
     """
-    if vec_normalize is not None and vec_normalize.observation_space != space:
+    if vec_normalize is None:
+        return
+    space = policy.observation_space
+    if vec_normalize.norm_obs and policy.n_pixels > 0 and isinstance(space, spaces.Box):
         raise ValueError(
-            "A wrapper that changes observations over VecNormalize, as VecFrameStack, is not allowed: the "
-            "replay buffer stores what VecNormalize was given. Put VecNormalize around all other wrappers"
+            "VecNormalize is not allowed on images: their pixels are of one scale already. "
+            "Give it norm_obs=False, and it normalises rewards alone"
+        )
+    if vec_normalize.observation_space != space:
+        raise ValueError(
+            "A wrapper that changes observations over VecNormalize, as VecFrameStack or VecTransposeImage "
+            "(which SB3 adds where channels are last), is not allowed: the replay buffer stores what "
+            "VecNormalize was given. Put VecNormalize around all other wrappers"
         )
 
 
@@ -184,7 +213,7 @@ def make_policy_and_env(
 def _make_env(env: GymEnv | str, aliases: Iterable[str], verbose: int) -> GymEnv:
     try:
         made: GymEnv = maybe_make_env(env, verbose)
-        _check_observation_space(made.observation_space)
+        check_observation_space(made.observation_space)
     except gym.error.UnregisteredEnv as error:
         close = difflib.get_close_matches(str(env), aliases, n=1)
         meant = f" Or is the policy {close[0]!r} meant?" if close else ""

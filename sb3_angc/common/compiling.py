@@ -33,6 +33,10 @@ class CompiledIfPossible(Generic[P, R]):
         self.works = True
         self._compiled: dict[Hashable, Callable[P, R]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What torch compiled cannot be pickled; a copy compiles anew.
+        return {**vars(self), "_compiled": {}}
+
     def has(self, key: Hashable) -> bool:
         """Whether the function is compiled for a key."""
         return key in self._compiled

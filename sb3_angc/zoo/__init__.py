@@ -12,6 +12,8 @@ Commands and flags are the Zoo's; plots have one flag more, ``--figures FOLDER``
 import argparse
 from typing import Any
 
+import gymnasium as gym
+
 try:
     import rl_zoo3.exp_manager
     import rl_zoo3.train
@@ -22,6 +24,7 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
 
 from sb3_angc import ANGC
+from sb3_angc.angc.arguments import check_observation_space
 from sb3_angc.common.checks import in_a_line
 from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params
 
@@ -54,6 +57,16 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
             if self.algo not in SETTINGS:
                 raise
             raise SystemExit(f"error: {in_a_line(error)}") from error
+
+    def create_envs(self, *args: Any, **kwargs: Any) -> Any:
+        """As the Zoo's; an observation that cannot be vectorised is refused as ``ANGC`` refuses it."""
+        try:
+            return super().create_envs(*args, **kwargs)
+        except (TypeError, NotImplementedError):  # SB3's, of spaces without a shape and of nested ones
+            if self.algo in SETTINGS:
+                env = gym.make(self.env_name.gym_id, **self.env_kwargs)
+                check_observation_space((self.env_wrapper or (lambda env: env))(env).observation_space)
+            raise
 
 
 def register() -> None:

@@ -41,6 +41,23 @@ def test_learns_the_identity() -> None:
     assert evaluate_policy(model, IdentityEnv(4), 5)[0] > 90  # type: ignore[operator]
 
 
+def test_values_start_near_zero_where_nothing_else_is_said() -> None:
+    """At a tenth of He's scale, the generator at the whole; what is given counts, and so does a norm."""
+
+    def start(**circuit_kwargs: Any) -> ANGCPolicy:
+        return ANGC(
+            "CartPole-v1", policy_kwargs={"circuit_kwargs": circuit_kwargs}, seed=0, device="cpu"
+        ).policy
+
+    x = th.randn(5, 4)
+    default, given = start(), start(output_init_scale=1.0)
+    th.testing.assert_close(default.q_values(x), 0.1 * given.q_values(x))
+    for small, large in zip(default.generator.parameters(), given.generator.parameters(), strict=True):
+        assert th.equal(small, large)
+    assert start(output_init_scale=0.3).controller.settings.output_init_scale == 0.3
+    assert start(weight_norm=2.0).controller.settings.output_init_scale == 1
+
+
 @pytest.mark.parametrize("circuit", ["settled", "paper", "released"])
 def test_no_backpropagation_anywhere(circuit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:

@@ -1,6 +1,7 @@
 """CompiledIfPossible updates: the same results, and a way back where compiling does not work."""
 
 import copy
+import pickle
 import shutil
 import sysconfig
 import warnings
@@ -108,6 +109,17 @@ def test_a_copy_computes_with_circuits_of_its_own() -> None:
         agent.train(10, 16)
     assert_alike(plain, twin, tolerance=1e-5)
     assert th.equal(model.policy.controller.bundles[0].weight, th.full((16, 4), 0.5))
+
+
+def test_a_compiled_agent_can_be_pickled() -> None:
+    model = compiled(ANGC("CartPole-v1", **TINY)).learn(60)
+    twin = pickle.loads(pickle.dumps(model))
+    assert twin._compiled_updates.backend == "aot_eager"
+    for agent in (model, twin):
+        set_random_seed(1)
+        agent.train(4, 16)
+    for ours, theirs in zip(model.policy.parameters(), twin.policy.parameters(), strict=True):
+        assert th.equal(ours, theirs)
 
 
 def test_compiling_can_be_switched_while_training_goes_on() -> None:

@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_angc import ANGC
@@ -209,7 +209,22 @@ class Of(gym.Env[Any, Any]):
         (spaces.Discrete(3, start=1), "TransformObservation"),
         (spaces.MultiDiscrete(np.array([[2, 3], [4, 5]])), "FlattenObservation"),
         (spaces.Box(-1, 1, ()), "ReshapeObservation"),
-        (spaces.Dict({"mission": spaces.Text(9), "n": spaces.Discrete(3)}), "FilterObservation"),
+        (
+            spaces.Dict({"mission": spaces.Text(9), "n": spaces.Discrete(3)}),
+            "FilterObservation, or flatten all",
+        ),
+        (
+            spaces.Dict({"nested": spaces.Dict({"n": spaces.Discrete(3)})}),
+            "FilterObservation, or flatten all",
+        ),
+        (spaces.Dict({"pairs": spaces.Sequence(spaces.Discrete(3))}), "FilterObservation$"),
+        (spaces.Dict({"graph": spaces.Graph(spaces.Discrete(3), None)}), "FilterObservation$"),
+        (spaces.Text(9), "Flatten it with gymnasium's FlattenObservation"),
+        (
+            spaces.OneOf((spaces.Discrete(3), spaces.Discrete(2))),
+            "Flatten it with gymnasium's FlattenObservation",
+        ),
+        (spaces.Graph(spaces.Discrete(3), None), "TransformObservation"),
     ],
     ids=str,
 )
@@ -227,6 +242,17 @@ def test_frames_stacked_over_normalized_observations_are_refused() -> None:
     model.set_env(VecFrameStack(VecNormalize(env), 2))
     with pytest.raises(ValueError, match="Put VecNormalize around all other wrappers"):
         model.learn(30)
+
+
+def test_normalized_pixels_are_refused() -> None:
+    env = DummyVecEnv([lambda: Bandit(np.uint8, 255)])
+    kwargs: dict[str, Any] = {"buffer_size": 50, "batch_size": 8, "learning_starts": 10, "device": "cpu"}
+    with pytest.raises(ValueError, match=r"VecNormalize is not allowed on images: .* norm_obs=False"):
+        ANGC("CnnPolicy", VecNormalize(env), **kwargs)
+    with pytest.raises(ValueError, match="Put VecNormalize around all other wrappers"):
+        ANGC("CnnPolicy", VecNormalize(env, norm_obs=False), **kwargs)
+    ANGC("CnnPolicy", VecNormalize(VecTransposeImage(env), norm_obs=False), **kwargs).learn(20)
+    ANGC("MlpPolicy", VecNormalize(env), **kwargs).learn(20)  # numbers like others, as to DQN
 
 
 def test_small_returns_do_not_drown_in_initial_values() -> None:
@@ -312,6 +338,9 @@ def test_q_net_reads_as_dqns(tmp_path: Path) -> None:
         model.save(tmp_path / "model")
         loaded: Any = algorithm.load(tmp_path / "model", device="cpu")
         assert th.equal(loaded.q_net(observations), model.q_net(observations))
+        for net in (model.q_net, model.q_net_target):
+            net.save(str(tmp_path / "net"))
+            assert th.equal(net.load(str(tmp_path / "net"), device="cpu")(observations), net(observations))
     assert not th.equal(model.q_net(observations), model.q_net_target(observations))
 
 

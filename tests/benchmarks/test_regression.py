@@ -97,3 +97,12 @@ def test_released_learns_what_backpropagation_learns(monkeypatch: pytest.MonkeyP
 def test_checkpoints_fit_the_steps() -> None:
     assert all(first < second for first, second in pairwise(regression.CHECKPOINTS))
     assert regression.CHECKPOINTS[-1] == regression.STEPS
+
+
+def test_committed_cells_count_as_done() -> None:
+    """A setting that is added to circuits is added to the records too, with the value that they had."""
+    files = sorted(regression.FOLDER.glob("*.json"))
+    assert len(files) == 5 * len(regression.DATASETS) * len(regression.LEARNERS)
+    for file in files:
+        record = json.loads(file.read_text())
+        assert record["setup"] == regression.setup(record["learner"]), file.name

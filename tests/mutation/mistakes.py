@@ -109,6 +109,9 @@ MUTANTS = [
     Mutant("circuit/circuit.py", "NGCCircuit.local_updates", "changes['weight'] * synapses.modulation()[0]", "changes['weight']"),
     Mutant("circuit/circuit.py", "_normalized", "update / norm", "update"),
     Mutant("circuit/circuit.py", "NGCCircuit.__init__", "matrix.mul_(self.settings.init_scale)", "matrix.mul_(1.0)"),
+    Mutant("circuit/circuit.py", "NGCCircuit.__init__", "matrix.mul_(self.settings.output_init_scale)", "matrix.mul_(1.0)"),
+    Mutant("circuit/circuit.py", "NGCCircuit.__init__", "bundles[-1]", "bundles[0]"),
+    Mutant("angc/policies.py", "ANGCPolicy._value_scale", "settings.output_init_scale if is_given or has_norm else VALUE_SCALE", "settings.output_init_scale"),
     Mutant("circuit/circuit.py", "NGCCircuit.normalize_weights", "self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)", "2 * self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)"),
     # the learning step
     Mutant("circuit/learning.py", "learn", "1.0 if optimizer.param_groups[0].get('maximize', False) else -1.0", "-1.0 if optimizer.param_groups[0].get('maximize', False) else -1.0"),

@@ -207,17 +207,47 @@ def test_errors_in_mid_training_keep_their_traceback(monkeypatch: pytest.MonkeyP
 class Pair(gym.Env[Any, Any]):
     """Observes what no circuit can see."""
 
-    observation_space = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2)))
     action_space = spaces.Discrete(2)
 
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.observation_space = space
 
-def test_what_cannot_be_trained_is_told_in_a_line(tmp_path: Path) -> None:
-    gym.register("Pair-v0", entry_point=lambda **_: Pair())
+
+NUMBER = spaces.Discrete(2)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Text(9),
+        spaces.Tuple((NUMBER, NUMBER)),
+        spaces.Tuple((spaces.Graph(NUMBER, None), NUMBER)),
+        spaces.Dict(part=spaces.Text(9), number=NUMBER),
+        spaces.Dict(part=spaces.Graph(NUMBER, None), number=NUMBER),
+        spaces.Dict(part=spaces.Sequence(NUMBER), number=NUMBER),
+        spaces.Dict(part=spaces.Dict(nested=NUMBER), number=NUMBER),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_trained_is_told_in_a_line(space: spaces.Space[Any], tmp_path: Path) -> None:
+    gym.register("Pair-v0", entry_point=lambda **_: Pair(space))
     try:
-        with pytest.raises(SystemExit, match=r"^error: observation_space=.* is not allowed: .*[^\n]$"):
+        with pytest.raises(SystemExit, match=r"^error: observation_space.*=.* is not allowed: .*[^\n]$"):
             main(["train", "--algo", "angc", "--env", "Pair-v0", "-f", str(tmp_path)])
     finally:
         del gym.registry["Pair-v0"]
+
+
+def test_missions_of_minigrid_are_told_in_a_line(tmp_path: Path) -> None:
+    """And the wrappers that the line names help."""
+    pytest.importorskip("minigrid", reason="MiniGrid is in the extra 'bench'")
+    command = ["train", "--algo", "angc", "--env", "MiniGrid-Empty-5x5-v0", "--gym-packages", "minigrid"]
+    command += ["-n", "40", "-f", str(tmp_path), "-params", "buffer_size:50", "learning_starts:20"]
+    with pytest.raises(SystemExit, match=r"^error: observation_space\['mission'\]=.* its FlatObsWrapper$"):
+        main(command)
+    assert main([*command, "env_wrapper:'minigrid.wrappers.FlatObsWrapper'"]) == 0
+    wrapper, policy = "env_wrapper:'minigrid.wrappers.ImgObsWrapper'", "policy:'CnnPolicy'"
+    assert main([*command, wrapper, policy]) == 0
 
 
 def test_module_of_settings_has_settings_alone() -> None:
