@@ -114,7 +114,7 @@ def test_a_copy_computes_with_circuits_of_its_own() -> None:
 def test_a_compiled_agent_can_be_pickled() -> None:
     model = compiled(ANGC("CartPole-v1", **TINY)).learn(60)
     twin = pickle.loads(pickle.dumps(model))
-    assert twin._compiled_updates.backend == "aot_eager"
+    assert twin._compiled_update.whole.backend == "aot_eager"
     for agent in (model, twin):
         set_random_seed(1)
         agent.train(4, 16)
