@@ -77,8 +77,8 @@ def numbers_of(
     factors: Mapping[NGCCircuit, float], rule: Rule, state: Sequence[State], options: Options
 ) -> list[list[float]]:
     """
-    :param factors: Of :func:`scales`. Other parameters as in :func:`learn_by_rule`, and the learning rate among
-        the options
+    :param factors: Of :func:`scales`. Other parameters as in :func:`learn_by_rule`, with the learning rate
+        among the options
     :return: Of each circuit what its updates are scaled by, the learning rate, and the rule's numbers
     """
     rows, first = [], 0
