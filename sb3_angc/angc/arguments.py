@@ -16,6 +16,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_angc.angc.actions import check_action_space
 from sb3_angc.angc.features import is_image
 from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.common.checks import (
@@ -29,7 +30,10 @@ from sb3_angc.common.checks import (
     require,
 )
 
-POSITIVE_INTEGERS = ("buffer_size", "batch_size", "n_steps", "target_update_interval", "_stats_window_size")
+POSITIVE_INTEGERS = (
+    *("buffer_size", "batch_size", "n_steps", "target_update_interval", "exploration_steps"),
+    "_stats_window_size",
+)
 FRACTIONS = ("gamma", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 WEIGHTS = ("alpha_instrumental", "alpha_epistemic", "learning_starts")
 
@@ -63,12 +67,6 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
     is_seed = seed is None or (is_integer(seed, 0) and seed < 2**32)
     require("seed", seed, is_seed, "an integer of at least 0")
 
-    actions = arguments["action_space"]
-    if isinstance(actions, spaces.Discrete) and actions.start != 0:
-        raise ValueError(
-            f"action_space={actions} is not allowed: actions must start at 0, as the controller's values do. "
-            "An ActionWrapper around the environment can shift them"
-        )
     kind = arguments["replay_buffer_class"]
     is_buffer = kind is None or (isinstance(kind, type) and issubclass(kind, ReplayBuffer))
     require("replay_buffer_class", kind, is_buffer, "a subclass of ReplayBuffer")
@@ -185,6 +183,7 @@ def _make_env(env: GymEnv | str, aliases: Iterable[str], verbose: int) -> GymEnv
     try:
         made: GymEnv = maybe_make_env(env, verbose)
         _check_observation_space(made.observation_space)
+        check_action_space(made.action_space)
     except gym.error.UnregisteredEnv as error:
         close = difflib.get_close_matches(str(env), aliases, n=1)
         meant = f" Or is the policy {close[0]!r} meant?" if close else ""

@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_angc.angc.action_values import ActionValues
+from sb3_angc.angc.actions import ActionParts
 from sb3_angc.angc.activations import activation_of
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.angc.features import (
@@ -77,11 +78,12 @@ class ANGCPolicy(BasePolicy):
         ``(channels, kernel_size[, stride[, padding]])`` each. ``None`` chooses by the image's size: the
         three of SB3's ``NatureCNN`` from 36 x 36 on, ``[(16, 3, 2), (32, 3, 2)]`` from 13 x 13 on,
         ``[(16, 3)]`` for smaller ones.
+    :param action_bins: Values that each number of a Box action can take, evenly spaced from its lower to its
+        upper bound: 3 are low, middle and high, 2 are bang-bang. Other actions have their own values.
     :raises ValueError: If an argument is not allowed
     """
 
     default_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
-    action_space: spaces.Discrete
     controller: NGCCircuit
     controller_target: NGCCircuit
     generator: NGCCircuit
@@ -89,7 +91,7 @@ class ANGCPolicy(BasePolicy):
     def __init__(
         self,
         observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete,
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: str | Activation | type[nn.Module] | None = None,
@@ -103,6 +105,7 @@ class ANGCPolicy(BasePolicy):
         normalize_features: bool = True,
         epistemic_scale: EpistemicScale = "maximum",
         cnn_arch: Sequence[Sequence[int]] | None = None,
+        action_bins: int = 3,
     ) -> None:
         extractor = features_extractor_class or self.default_features_extractor
         if not normalize_images and issubclass(extractor, (ImageExtractor, PartsExtractor)):
@@ -125,6 +128,7 @@ class ANGCPolicy(BasePolicy):
         self.normalize_features = normalize_features
         self.epistemic_scale = epistemic_scale
         self.cnn_arch = cnn_arch
+        self.action_bins = action_bins
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -159,14 +163,14 @@ class ANGCPolicy(BasePolicy):
         self.normalization = (
             RunningNormalization(n_others) if self.normalize_features and n_others > 0 else None
         )
-        n_actions = int(self.action_space.n)
+        self.action_parts = ActionParts(self.action_space, self.action_bins)
         hidden = self._hidden_sizes("controller")
         if dense_size is not None:
             hidden = [dense_size, *hidden]
         controller_layers: list[Layer] = [
             *observation_layers(images, n_others, self.cnn_arch),
             *hidden,
-            n_actions,
+            self.action_parts.n_outputs,
         ]
         self.controller = self._make_circuit(
             controller_layers, "controller", output_init_scale=self._value_scale()
@@ -177,7 +181,7 @@ class ANGCPolicy(BasePolicy):
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
         self.generator = self._make_circuit(
-            [n_seen + n_actions, *self._hidden_sizes("generator"), n_seen], "generator"
+            [n_seen + self.action_parts.input_size, *self._hidden_sizes("generator"), n_seen], "generator"
         )
         self.epistemic_reward = EpistemicReward(self.epistemic_scale)
         self.optimizer = self._make_optimizer(lr_schedule(1))
@@ -247,22 +251,23 @@ class ANGCPolicy(BasePolicy):
 
     def q_values(self, obs: PyTorchObs) -> th.Tensor:
         """
-        Values of the actions.
+        Values of the actions, or of the values of each of their parts: an action's value is the mean over its
+        parts.
 
         :param obs: Observation, as tensor
-        :return: Value of each action, ``(batch, n_actions)``
+        :return: ``(batch, n_actions)``, or those of all parts side by side, ``(batch, n_outputs)``
         """
         return self.controller.project(self.features(obs))
 
     @property
     def q_net(self) -> ActionValues:
         """The controller as DQN's scripts know it: ``model.q_net(obs_tensor)``."""
-        return ActionValues(self, self.features, self.controller)
+        return ActionValues(self, self.features, self.controller, self.action_parts)
 
     @property
     def q_net_target(self) -> ActionValues:
         """The same of the target controller."""
-        return ActionValues(self, self.features, self.controller_target)
+        return ActionValues(self, self.features, self.controller_target, self.action_parts)
 
     def features(self, obs: PyTorchObs) -> th.Tensor:
         """
@@ -316,23 +321,23 @@ class ANGCPolicy(BasePolicy):
         sketch = self.sketch(features[:, : self.n_pixels])
         return th.cat([sketch, features[:, self.n_pixels :]], dim=1)
 
-    def generator_input(self, features: th.Tensor, taken: th.Tensor) -> th.Tensor:
+    def generator_input(self, features: th.Tensor, action_inputs: th.Tensor) -> th.Tensor:
         """
         :param features: Features of the observation, ``(batch, features_dim)``
-        :param taken: 1 at the action taken, 0 elsewhere, ``(batch, n_actions)``
-        :return: What the generator sees of both side by side, ``(batch, n + n_actions)``
+        :param action_inputs: Of :meth:`~sb3_angc.angc.actions.ActionParts.inputs`, ``(batch, input_size)``
+        :return: What the generator sees of both side by side, ``(batch, n + input_size)``
         """
-        return th.cat([self.generator_features(features), taken], dim=1)
+        return th.cat([self.generator_features(features), action_inputs], dim=1)
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         # Nothing here depends on values but by operations on tensors, so that a policy can be exported.
-        return self.q_values(obs).argmax(dim=1)
+        return self.action_parts.actions(self.action_parts.best(self.q_values(obs)))
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)
         values = self.q_values(obs)
         check_finite_tensor("The controller's value of an action", values)
-        return values.argmax(dim=1)
+        return self.action_parts.actions(self.action_parts.best(values))
 
     def save(self, path: str) -> None:
         """
@@ -361,6 +366,7 @@ class ANGCPolicy(BasePolicy):
             normalize_features=self.normalize_features,
             epistemic_scale=self.epistemic_scale,
             cnn_arch=self.cnn_arch,
+            action_bins=self.action_bins,
         )
         return data
 
