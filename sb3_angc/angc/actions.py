@@ -21,14 +21,15 @@ from torch import nn
 from sb3_angc.common.checks import in_a_line, is_integer, require
 
 SPACES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
+ACTION_BINS = 3
 # The most outputs of a controller: with 128 units before them, they take about 1 GB of memory.
 LARGEST_OUTPUT = 2**18
 
 
-def check_action_space(space: spaces.Space[Any], action_bins: int = 2) -> None:
+def check_action_space(space: spaces.Space[Any], action_bins: int = ACTION_BINS) -> None:
     """
     :param space: An action space
-    :param action_bins: Values of each number of a Box, at least 2
+    :param action_bins: As in :class:`ActionParts`
     :raises ValueError: If the circuits cannot choose what is of this space
     """
     require("action_bins", action_bins, is_integer(action_bins, 2), "an integer of at least 2")
@@ -99,7 +100,8 @@ class ActionParts(nn.Module):
     Buffers hold what follows from the space, and are not saved.
 
     :param space: An action space
-    :param action_bins: Values of each number of a Box, evenly spaced from its lower to its upper bound
+    :param action_bins: Values of each number of a Box, at least 2, evenly spaced from its lower to its upper
+        bound
     :raises ValueError: If the space or the number is not allowed
     """
 

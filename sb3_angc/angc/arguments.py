@@ -16,7 +16,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_angc.angc.actions import check_action_space
+from sb3_angc.angc.actions import ACTION_BINS, check_action_space
 from sb3_angc.angc.features import is_image
 from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.common.checks import (
@@ -72,6 +72,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
     require("replay_buffer_class", kind, is_buffer, "a subclass of ReplayBuffer")
     for name in ("replay_buffer_kwargs", "policy_kwargs"):
         require(name, arguments[name], isinstance(arguments[name], dict), "a dict")
+    # Before the replay buffer takes its memory
+    check_action_space(arguments["action_space"], arguments["policy_kwargs"].get("action_bins", ACTION_BINS))
     return {name: value.item() for name, value in arguments.items() if isinstance(value, np.number)}
 
 
@@ -183,7 +185,7 @@ def _make_env(env: GymEnv | str, aliases: Iterable[str], verbose: int) -> GymEnv
     try:
         made: GymEnv = maybe_make_env(env, verbose)
         _check_observation_space(made.observation_space)
-        check_action_space(made.action_space)
+        check_action_space(made.action_space)  # SB3 would refuse some in other words
     except gym.error.UnregisteredEnv as error:
         close = difflib.get_close_matches(str(env), aliases, n=1)
         meant = f" Or is the policy {close[0]!r} meant?" if close else ""

@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_angc.angc.action_values import ActionValues
-from sb3_angc.angc.actions import ActionParts
+from sb3_angc.angc.actions import ACTION_BINS, ActionParts
 from sb3_angc.angc.activations import activation_of
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.angc.features import (
@@ -105,7 +105,7 @@ class ANGCPolicy(BasePolicy):
         normalize_features: bool = True,
         epistemic_scale: EpistemicScale = "maximum",
         cnn_arch: Sequence[Sequence[int]] | None = None,
-        action_bins: int = 3,
+        action_bins: int = ACTION_BINS,
     ) -> None:
         extractor = features_extractor_class or self.default_features_extractor
         if not normalize_images and issubclass(extractor, (ImageExtractor, PartsExtractor)):
