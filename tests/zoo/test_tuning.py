@@ -122,6 +122,21 @@ def test_angc_accepts_every_sample() -> None:
     }
 
 
+def test_continuous_actions_have_settings_of_their_own() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    env = gym.make("Pendulum-v1")
+    bins, steps = set(), set()
+    for _ in range(10):
+        trial = study.ask()
+        model = ANGC("MlpPolicy", env, buffer_size=1000, **sample_angc_params(trial, 1, 1, {}))
+        assert model.policy.controller.layer_sizes[-1] == trial.params["action_bins"]
+        assert model.exploration_steps == trial.params["exploration_steps"]
+        assert convert_angc_params(trial.params)["exploration_steps"] == model.exploration_steps
+        bins.add(trial.params["action_bins"])
+        steps.add(trial.params["exploration_steps"])
+    assert (bins, steps) == ({2, 3, 5}, {1, 8, 64})
+
+
 def test_settings_keep_the_budgets_of_dqn_and_build_an_agent() -> None:
     path = Path(exp_manager.__file__).parent / "hyperparams" / "dqn.yml"
     dqn = yaml.safe_load(path.read_text())
