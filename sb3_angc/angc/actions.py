@@ -116,6 +116,7 @@ class ActionParts(nn.Module):
         super().__init__()
         self.space = space
         self.is_continuous = isinstance(space, spaces.Box)
+        self.are_choices = isinstance(space, spaces.Discrete) and space.start == 0
         sizes, start, step, levels = _values(space, int(action_bins))
         self.sizes, self.n_parts, self.n_outputs = sizes, len(sizes), sum(sizes)
         self.input_size = self.n_parts if self.is_continuous else self.n_outputs
@@ -133,6 +134,8 @@ class ActionParts(nn.Module):
         :param values: Of the controller, ``(batch, n_outputs)``
         :return: The choice of the largest value of each part, ``(batch, n_parts)``
         """
+        if self.n_parts == 1:
+            return values.argmax(dim=1, keepdim=True)
         if self.padded is None:
             return values.view(len(values), self.n_parts, -1).argmax(dim=2) + self.first
         best = values[:, self.padded].argmax(dim=2, keepdim=True)
@@ -143,7 +146,9 @@ class ActionParts(nn.Module):
         :param choices: ``(batch, n_parts)``
         :return: The environment's actions, ``(batch, *space.shape)``
         """
-        return self.levels[choices].view(len(choices), *self.space.shape)  # type: ignore[misc]
+        if self.are_choices:
+            return choices.squeeze(1)
+        return self.levels.take(choices).view(len(choices), *self.space.shape)  # type: ignore[misc]
 
     def choices(self, stored: th.Tensor) -> th.Tensor:
         """
