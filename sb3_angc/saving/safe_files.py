@@ -29,7 +29,8 @@ from sb3_angc.saving.files import writing
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound=OffPolicyAlgorithm)
 
-SAFE_FORMAT = 1
+# One more whenever a file of this version could not be read by the version before.
+SAFE_FORMAT = 2
 # The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
 LARGEST_SPACE = 2**20
 # Classes of torch that a file may name. Beside these and the algorithm's own, nothing is imported or called

@@ -223,7 +223,7 @@ def test_zip_of_sb3_is_refused_unread(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (["format"], 2, "its format is 2, and this version of sb3_angc reads up to 1"),
+        (["format"], 3, "its format is 3, and this version of sb3_angc reads up to 2"),
         (["policy"], "os.system", "os.system"),
         (["settings", "policy_kwargs", "optimizer_class"], {"class": "os.system"}, "not among those allowed"),
         (["settings", "policy_kwargs", "net_arch"], [10**9], "not those of the policy it describes"),
