@@ -82,7 +82,7 @@ def test_update_lowers_the_td_error_of_the_action_taken() -> None:
     features, actions = th.randn(16, 4), th.randint(0, 2, (16, 1))
     targets = model.policy.controller.project(features).gather(1, actions) + 1
     taken = F.one_hot(actions.squeeze(1), 2).float()
-    batch = Batch(features, actions, taken, features, features, targets, targets)
+    batch = Batch(features, actions, taken, taken, features, features, targets, targets)
     values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
     controller, losses = model.policy.controller, []
     for _ in range(50):
@@ -344,7 +344,7 @@ def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> Non
     targets = th.arange(8.0).unsqueeze(1)
     expected = [
         [
-            float(targets[row]) if action == batch.actions[row] else float(value)
+            float(targets[row]) if action == batch.choices[row] else float(value)
             for action, value in enumerate(values)
         ]
         for row, values in enumerate(model.policy.controller.project(batch.features))
@@ -355,10 +355,10 @@ def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> Non
 
     controller = model.policy.controller
     errors = controller.settle(batch.features, clamped_at, clamped).errors[-1]
-    assert (errors.gather(1, 1 - batch.actions) != 0).any()  # held, so that settling strains them
+    assert (errors.gather(1, 1 - batch.choices) != 0).any()  # held, so that settling strains them
     values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
     errors = controller.settle(batch.features, values, clamped).errors[-1]
-    assert (errors.gather(1, 1 - batch.actions) == 0).all()
+    assert (errors.gather(1, 1 - batch.choices) == 0).all()
 
 
 @pytest.mark.parametrize("optimizer_class", [th.optim.SGD, th.optim.RMSprop, th.optim.Adagrad])
