@@ -119,7 +119,7 @@ class NGCCircuit(nn.Module):
         for bundle in synapses:
             if bundle.feedback is not None and self.settings.mirror_patterns > 0:
                 bundle.mirror(self.settings.mirror_patterns)
-            if self.settings.step_rule == "spectral":
+            if self.settings.step_rule in ("spectral", "layer"):
                 for _ in range(FIRST_ITERATIONS):
                     bundle.track_norm()
 

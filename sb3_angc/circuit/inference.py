@@ -88,7 +88,8 @@ def initial_state(
     output = settings.clamp(y, predictions[-1])
     errors = layer_errors(settings, activities, potentials, output, predictions, clamped)
     at_projection = settings.initial_state == "projection" and settings.error_on == "potential"
-    state = CircuitState(activities, potentials, errors, slopes, output, clamped, at_projection, [])
+    sizes = step_sizes(bundles, settings)
+    state = CircuitState(activities, potentials, errors, slopes, output, clamped, sizes, at_projection, [])
     state.energies.append(energy(settings, state))
     return state
 
@@ -254,6 +255,32 @@ def _moved(values: Tensors, gain: th.Tensor, changes: Tensors) -> Tensors:
 # --- steps that know of neighbours alone -----------------------------------------------------------
 
 
+def step_sizes(bundles: Sequence[Bundle], settings: CircuitSettings) -> Sequence[float | th.Tensor]:
+    beta = settings.step_size
+    *hidden, last = bundles
+    if settings.step_rule not in ("spectral", "layer", "neuron"):
+        return [beta] * len(hidden)
+    gains = settings.error_gains(len(bundles))
+    if settings.step_rule == "spectral":
+        sigma = th.stack([bundle.squared_spectral_norm() for bundle in bundles[1:]]).max().sqrt()
+        return [beta / (max(gains) * (1 + sigma) ** 2 + settings.leak)] * len(hidden)
+    by_neuron = settings.step_rule == "neuron"
+    sizes: list[float | th.Tensor] = []
+    own: float | th.Tensor = 1.0  # what predicts the first hidden layer is clamped
+    for index, bundle in enumerate(bundles[1:], start=1):
+        moves = 0.0 if bundle is last else 1.0  # the output is clamped
+        if by_neuron:
+            predicted = moves + bundle.incoming()
+            caused = bundle.outgoing(predicted)
+        else:
+            sigma = bundle.squared_spectral_norm().sqrt()
+            predicted = moves + sigma
+            caused = sigma * predicted
+        sizes.append(beta / (gains[index - 1] * own + gains[index] * caused + settings.leak))
+        own = predicted
+    return sizes
+
+
 def step_simultaneously(
     bundles: Sequence[Bundle], settings: CircuitSettings, state: CircuitState, number: int
 ) -> CircuitState:
@@ -266,13 +293,11 @@ def step_simultaneously(
     """
     if len(bundles) == 1:  # no hidden layers
         return state
-    beta: float | th.Tensor = settings.step_size
-    if settings.step_rule == "spectral":
-        sigma = th.stack([bundle.squared_spectral_norm() for bundle in bundles[1:]]).max().sqrt()
-        beta = beta / (max(settings.error_gains(len(bundles))) * (1 + sigma) ** 2 + settings.leak)
     phi = get_activation(settings.activation).function
     moves = pressures(bundles, settings, state)
-    potentials = [z + beta * d for z, d in zip(state.potentials, moves, strict=True)]
+    potentials = [
+        z + beta * d for z, beta, d in zip(state.potentials, state.step_sizes, moves, strict=True)
+    ]
     activities = [state.activities[0], *(phi(z) for z in potentials)]
     # What the clamped input predicts does not change: it is what the first error was measured from.
     first = state.activities[1] if settings.error_on == "activity" else state.potentials[0]

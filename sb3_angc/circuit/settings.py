@@ -11,7 +11,7 @@ import torch as th
 from sb3_angc.circuit.activations import Activation, get_activation
 from sb3_angc.common.checks import is_integer, is_number, require
 
-StepRule = Literal["fixed", "spectral", "line_search"]
+StepRule = Literal["fixed", "spectral", "layer", "neuron", "line_search"]
 Order = Literal["sweep", "simultaneous", "scheduled"]
 Feedback = Literal["learned", "tied"]
 InitialState = Literal["zeros", "projection"]
@@ -166,7 +166,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 _STEP_RULES = {
-    "simultaneous": ("fixed", "spectral"),
+    "simultaneous": ("fixed", "spectral", "layer", "neuron"),
     "scheduled": ("fixed",),
 }
 
@@ -201,6 +201,14 @@ PRESETS: dict[str, CircuitSettings] = {
         normalize_updates=True,
         weight_norm=2.0,
         bias=False,
+        output_precision=1.0,
+    ),
+    # The equations of the papers with the fewest changes that make them learn.
+    "ngc": CircuitSettings(
+        inference_steps=10,
+        order="simultaneous",
+        step_rule="layer",
+        mirror_patterns=0,
         output_precision=1.0,
     ),
     # What the authors' released code computes: the gradient of half the squared error.

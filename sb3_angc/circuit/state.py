@@ -23,6 +23,8 @@ class CircuitState:
     :param output: What the output is clamped at
     :param clamped: 1 where an output is clamped, 0 where it is free, ``(batch, n_out)``; ``None``: all
         are clamped
+    :param step_sizes: How far each hidden layer moves at a step of a rule that moves it by itself, for a
+        pressure of 1: a number, or one of each neuron, ``(1, layer size)``
     :param at_projection: Whether every hidden layer is what it is predicted to be: its errors are zero
     :param energies: Energy ``F`` before settling and after each step, each ``(batch,)``
     """
@@ -33,6 +35,7 @@ class CircuitState:
     slopes: list[th.Tensor]
     output: th.Tensor
     clamped: th.Tensor | None
+    step_sizes: Sequence[float | th.Tensor]
     at_projection: bool
     energies: list[th.Tensor]
 
