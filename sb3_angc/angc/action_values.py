@@ -30,7 +30,7 @@ class ActionValues:
 
     def __call__(self, obs: PyTorchObs) -> th.Tensor:
         """The value of each action, ``(batch, n_actions)``."""
-        return self.circuit.project(self.features(obs))
+        return self.circuit.infer(self.features(obs))
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """The best action of an observation, or of each of many, as numpy's; no state."""

@@ -171,8 +171,10 @@ class ANGCPolicy(BasePolicy):
         self.controller = self._make_circuit(
             controller_layers, "controller", output_init_scale=self._value_scale()
         )
-        # The target only predicts: it needs no error weights of its own.
-        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback="tied")
+        # Where it only predicts, the target needs no error weights of its own.
+        settings = self.controller.settings
+        feedback = "tied" if settings.settles_at_projection else settings.feedback
+        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback=feedback)
         self.update_target(tau=1.0)
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
@@ -234,6 +236,10 @@ class ANGCPolicy(BasePolicy):
         """
         source: list[th.Tensor] = list(self.controller.prediction_parameters().values())
         target: list[th.Tensor] = list(self.controller_target.prediction_parameters().values())
+        for synapses in self.controller_target.synapses_with_feedback:  # none, where it only predicts
+            target.append(synapses.error_weight)
+        if len(target) > len(source):
+            source += [synapses.error_weight for synapses in self.controller.synapses_with_feedback]
         th._foreach_lerp_(target, source, tau)
 
     def set_training_mode(self, mode: bool) -> None:
@@ -252,7 +258,7 @@ class ANGCPolicy(BasePolicy):
         :param obs: Observation, as tensor
         :return: Value of each action, ``(batch, n_actions)``
         """
-        return self.controller.project(self.features(obs))
+        return self.controller.infer(self.features(obs))
 
     @property
     def q_net(self) -> ActionValues:

@@ -109,8 +109,8 @@ def target_values(policy: ANGCPolicy, batch: Batch, rewards: th.Tensor, double_q
         https://arxiv.org/abs/1509.06461); otherwise the target controller does
     :return: ``(batch, 1)``
     """
-    values = policy.controller_target.project(batch.bootstrap_features)
-    chooser = policy.controller.project(batch.bootstrap_features) if double_q else values
+    values = policy.controller_target.infer(batch.bootstrap_features)
+    chooser = policy.controller.infer(batch.bootstrap_features) if double_q else values
     value = values.gather(1, chooser.argmax(dim=1, keepdim=True))
     return th.addcmul(rewards, batch.discounts, value)
 
@@ -127,5 +127,5 @@ def clamp_values(
     :return: Values, and 1 where they are clamped (``None``: everywhere), each ``(batch, n_actions)``
     """
     if clamp_all_actions:
-        return policy.controller.project(batch.features).scatter(1, batch.actions, targets), None
+        return policy.controller.infer(batch.features).scatter(1, batch.actions, targets), None
     return targets.expand_as(batch.taken), batch.taken

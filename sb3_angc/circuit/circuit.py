@@ -119,7 +119,7 @@ class NGCCircuit(nn.Module):
         for bundle in synapses:
             if bundle.feedback is not None and self.settings.mirror_patterns > 0:
                 bundle.mirror(self.settings.mirror_patterns)
-            if self.settings.step_rule in ("spectral", "layer"):
+            if self.settings.step_rule == "spectral":
                 for _ in range(FIRST_ITERATIONS):
                     bundle.track_norm()
 
@@ -140,8 +140,7 @@ class NGCCircuit(nn.Module):
 
     def project(self, x: th.Tensor) -> th.Tensor:
         """
-        The output predicted from an input alone. With errors on the potential and no leak this is
-        the settled output of the circuit when the output is free: all errors are zero.
+        The output predicted from an input alone, layer by layer.
 
         :param x: Input, ``(batch, layer_sizes[0])``
         :return: Output, ``(batch, layer_sizes[-1])``
@@ -154,6 +153,21 @@ class NGCCircuit(nn.Module):
         return output.predict(activity)
 
     forward = project
+
+    def infer(self, x: th.Tensor) -> th.Tensor:
+        """
+        The output that the circuit predicts once it has settled with its output left free: what it is read
+        out by. Where nothing moves a circuit from the projection
+        (:attr:`~sb3_angc.circuit.settings.CircuitSettings.settles_at_projection`), that is :meth:`project`.
+
+        :param x: Input, ``(batch, layer_sizes[0])``
+        :return: Output, ``(batch, layer_sizes[-1])``
+        """
+        if self.settings.settles_at_projection:
+            return self.project(x)
+        free = x.new_zeros(len(x), self.layer_sizes[-1])
+        state = inference.settle(self.bundles, self.settings, x, free, clamped=free)
+        return self.bundles[-1].predict(state.activities[-1])
 
     def settle(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> CircuitState:
         """

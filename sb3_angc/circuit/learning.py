@@ -46,7 +46,7 @@ def learn(
         change_feedback(circuit, weights)
         decay(circuit, float(optimizer.param_groups[0]["lr"]))
         circuit.normalize_weights()
-        if circuit.settings.step_rule in ("spectral", "layer"):
+        if circuit.settings.step_rule == "spectral":
             for synapses in circuit.plain_synapses.values():
                 synapses.track_norm()
 

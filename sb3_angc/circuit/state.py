@@ -23,8 +23,7 @@ class CircuitState:
     :param output: What the output is clamped at
     :param clamped: 1 where an output is clamped, 0 where it is free, ``(batch, n_out)``; ``None``: all
         are clamped
-    :param step_sizes: How far each hidden layer moves at a step of a rule that moves it by itself, for a
-        pressure of 1: a number, or one of each neuron, ``(1, layer size)``
+    :param step_sizes: ``beta`` of each hidden layer, of :func:`~sb3_angc.circuit.inference.step_sizes`
     :param at_projection: Whether every hidden layer is what it is predicted to be: its errors are zero
     :param energies: Energy ``F`` before settling and after each step, each ``(batch,)``
     """
@@ -35,7 +34,7 @@ class CircuitState:
     slopes: list[th.Tensor]
     output: th.Tensor
     clamped: th.Tensor | None
-    step_sizes: Sequence[float | th.Tensor]
+    step_sizes: list[float | th.Tensor]
     at_projection: bool
     energies: list[th.Tensor]
 
