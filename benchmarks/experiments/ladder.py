@@ -34,6 +34,7 @@ FOLDER = ROOT / "benchmarks" / "results" / "ladder"
 Changes = dict[str, Any]
 
 # What leads from `paper` to `ngc` ...
+NGC = PRESETS["ngc"]
 TO_NGC: dict[str, Changes] = {
     "identity at the input": {"activate_input": False},
     "biases": {"bias": True},
@@ -41,7 +42,9 @@ TO_NGC: dict[str, Changes] = {
     "start at the projection": {"initial_state": "projection"},
     "error on the potential": {"error_on": "potential"},
     "phi'": {"use_derivatives": True},
-    "a bound on the step": {"step_rule": PRESETS["ngc"].step_rule, "step_size": PRESETS["ngc"].step_size},
+    "a bound on the step": {"step_rule": NGC.step_rule, "step_size": NGC.step_size},
+    "small initial weights": {"init_scale": NGC.init_scale},
+    "five steps": {"inference_steps": NGC.inference_steps},
     "no leak": {"leak": 0.0},
     "gamma_e 1": {"feedback_rate": 1.0},
     "no modulation": {"modulation": False},
@@ -50,6 +53,7 @@ TO_NGC: dict[str, Changes] = {
 TO_SETTLED: dict[str, Changes] = {
     "a mirror phase": {"mirror_patterns": PRESETS["settled"].mirror_patterns},
     "output precision 0.1": {"output_precision": PRESETS["settled"].output_precision},
+    "He's initial weights": {"init_scale": PRESETS["settled"].init_scale},
     "one sweep with a line search": {"order": "sweep", "step_rule": "line_search", "inference_steps": 1},
 }
 
@@ -67,7 +71,10 @@ def rungs() -> dict[str, tuple[str, Changes]]:
         ladder[f"+ {name}"] = ("ngc", changes)
     paper = PRESETS["paper"].as_dict()
     for name, change in TO_NGC.items():
-        ladder[f"ngc without: {name}"] = ("ngc", {setting: paper[setting] for setting in change})
+        back = {setting: paper[setting] for setting in change}
+        if back.get("weight_norm") is not None:
+            back["init_scale"] = 1.0  # a norm takes no other
+        ladder[f"ngc without: {name}"] = ("ngc", back)
     return ladder
 
 
@@ -138,7 +145,7 @@ def main(arguments: list[str]) -> int:
     th.set_num_threads(1)
     cells = {}
     for seed, label in product(options.seeds, rungs()):
-        path = options.output / f"{slug(label.replace('+', 'plus').replace(chr(39), '-prime'))}--{seed}.json"
+        path = options.output / f"{slug(label)}--{seed}.json"
         cells[label, seed] = kept_or_measured(path, setup(label), partial(run_cell, label, seed))
     table = report(cells, options.seeds)
     (options.output / "README.md").write_text(table, encoding="utf-8")
@@ -152,8 +159,9 @@ def report(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> st
     """:return: A row for each rung, in Markdown"""
     lines = [
         f"Friedman's function, mean over seeds {seeds}; {HIDDEN} relu units, Adam, learning rate "
-        f"{LEARNING_RATE} falling to 0, {STEPS} steps of {BATCH_SIZE}. Command: `python -m benchmarks ladder`. "
-        "Lists run from the input to the output; cosines are means over training.",
+        f"{LEARNING_RATE} falling to 0, {STEPS} steps of {BATCH_SIZE}. "
+        "Command: `python -m benchmarks ladder`. Lists run from the input to the output; "
+        "cosines are means over training.",
         "",
         "| circuit | test error | cosine with the gradient | cosine of W and E.T | energy left "
         "| activity, end / start |",

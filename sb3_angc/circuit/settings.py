@@ -214,11 +214,12 @@ PRESETS: dict[str, CircuitSettings] = {
     ),
     # The equations of the papers with the fewest changes that make them learn.
     "ngc": CircuitSettings(
-        inference_steps=10,
+        inference_steps=5,
         order="simultaneous",
-        step_rule="spectral",
+        step_rule="neuron",
         mirror_patterns=0,
         output_precision=1.0,
+        init_scale=0.4,
     ),
     # What the authors' released code computes: the gradient of half the squared error.
     "released": CircuitSettings(
