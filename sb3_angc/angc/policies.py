@@ -236,10 +236,9 @@ class ANGCPolicy(BasePolicy):
         """
         source: list[th.Tensor] = list(self.controller.prediction_parameters().values())
         target: list[th.Tensor] = list(self.controller_target.prediction_parameters().values())
-        for synapses in self.controller_target.synapses_with_feedback:  # none, where it only predicts
-            target.append(synapses.error_weight)
-        if len(target) > len(source):
+        if self.controller_target.synapses_with_feedback:  # where it settles to be read out
             source += [synapses.error_weight for synapses in self.controller.synapses_with_feedback]
+            target += [synapses.error_weight for synapses in self.controller_target.synapses_with_feedback]
         th._foreach_lerp_(target, source, tau)
 
     def set_training_mode(self, mode: bool) -> None:

@@ -2,11 +2,15 @@
 
 from tests.mutation.planting import Mutant
 
-SETTLING = ["circuit/test_settling.py", "circuit/test_reference.py", "circuit/test_stability.py"]
+SETTLING = [
+    *("circuit/test_settling.py", "circuit/test_locality.py", "circuit/test_reference.py"),
+    "circuit/test_stability.py",
+]
 TESTS = {
     "circuit/activations.py": ["circuit/test_activations.py"],
     "circuit/circuit.py": [
         *("circuit/test_local_updates.py", "circuit/test_learning.py", "circuit/test_circuit_settings.py"),
+        "circuit/test_locality.py",
     ],
     "circuit/diagnostics.py": ["circuit/test_diagnostics.py"],
     "circuit/inference.py": SETTLING,
@@ -14,8 +18,10 @@ TESTS = {
     "circuit/settings.py": SETTLING,
     "circuit/state.py": SETTLING,
     "circuit/synapses/base.py": ["circuit/test_local_updates.py", "circuit/test_convolution.py", *SETTLING],
-    "circuit/synapses/convolutional.py": ["circuit/test_convolution.py"],
-    "circuit/synapses/dense.py": ["circuit/test_local_updates.py", "circuit/test_settling.py"],
+    "circuit/synapses/convolutional.py": ["circuit/test_convolution.py", "circuit/test_locality.py"],
+    "circuit/synapses/dense.py": [
+        *("circuit/test_local_updates.py", "circuit/test_settling.py", "circuit/test_locality.py"),
+    ],
     "circuit/synapses/parallel.py": ["circuit/test_convolution.py"],
     "angc/angc.py": [
         "angc/test_angc.py",
@@ -99,6 +105,11 @@ MUTANTS = [
     Mutant("circuit/inference.py", "pressure", "slope * returning - state.errors[hidden]", "slope * (returning - state.errors[hidden])"),
     Mutant("circuit/inference.py", "pressure", "slope * (returning - state.errors[hidden])", "slope * returning - state.errors[hidden]"),
     Mutant("circuit/inference.py", "pressure", "d - settings.leak * state.potentials[hidden]", "d + settings.leak * state.potentials[hidden]"),
+    # what a circuit is read out by
+    Mutant("circuit/circuit.py", "NGCCircuit.infer", "self.settings.settles_at_projection", "True"),
+    Mutant("circuit/settings.py", "CircuitSettings.settles_at_projection", "self.leak == 0", "True"),
+    Mutant("circuit/settings.py", "CircuitSettings.settles_at_projection", "self.error_on == 'potential'", "True"),
+    Mutant("circuit/settings.py", "CircuitSettings.settles_at_projection", "self.initial_state == 'projection'", "True"),
     # activations
     Mutant("circuit/activations.py", "_tanh_derivative", "th.tanh(potential).square_()", "th.tanh(potential)"),
     Mutant("circuit/activations.py", "_relu6_derivative", "potential < 6", "potential < 1"),
@@ -106,6 +117,9 @@ MUTANTS = [
     Mutant("circuit/synapses/base.py", "Synapses.error_weight", "self.weight if self.feedback is None else self.feedback", "self.weight"),
     Mutant("circuit/synapses/base.py", "Synapses._returning_weight", "self.error_weight", "self.weight"),
     Mutant("circuit/synapses/base.py", "Synapses.track_norm", "self._singular_vector.copy_(F.normalize(self._there_and_back(), dim=0))", "pass"),
+    Mutant("circuit/synapses/base.py", "Synapses.outgoing", "self.weight.abs()", "self.weight"),
+    Mutant("circuit/synapses/dense.py", "DenseSynapses.incoming", "self.weight.abs()", "self.weight"),
+    Mutant("circuit/synapses/convolutional.py", "ConvSynapses.incoming", "self.weight.abs().sum(1)", "self.weight.sum(1)"),
     Mutant("circuit/synapses/base.py", "_share", "2 * incoming", "incoming"),
     Mutant("circuit/synapses/dense.py", "DenseSynapses.hebbian", "error.sum(0) / len(error)", "error.sum(0)"),
     Mutant("circuit/synapses/dense.py", "DenseSynapses.mirror", "self.feedback.addmm_(response.t(), noise, alpha=1 / n_patterns)", "self.feedback.addmm_(response.t(), noise, alpha=-1 / n_patterns)"),
@@ -171,6 +185,9 @@ MUTANTS = [
     Mutant("angc/angc.py", "ANGC.predict", "observation = np.asarray(observation)", "pass"),
     Mutant("angc/arguments.py", "check_transition", "check_finite('observation', vec_normalize.get_original_obs())", "pass"),
     Mutant("angc/policies.py", "ANGCPolicy.update_target", "th._foreach_lerp_(target, source, tau)", "th._foreach_lerp_(target, source, 1 - tau)"),
+    Mutant("angc/policies.py", "ANGCPolicy.q_values", "self.controller.infer(self.features(obs))", "self.controller.project(self.features(obs))"),
+    Mutant("angc/policies.py", "ANGCPolicy.update_target", "target += [synapses.error_weight for synapses in self.controller_target.synapses_with_feedback]", "source = source[: len(target)]"),
+    Mutant("angc/policies.py", "ANGCPolicy._build", "settings.settles_at_projection", "True"),
     Mutant("angc/policies.py", "ANGCPolicy.set_training_mode", "self.features_extractor.train(mode)", "pass"),
     Mutant("angc/policies.py", "ANGCPolicy._make_optimizer", "not kwargs.get('foreach')", "True"),
     Mutant("angc/features.py", "RunningNormalization.update", "(1 - share) * difference.square()", "difference.square()"),
