@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from matplotlib import style
+from matplotlib.figure import Figure
 
 from benchmarks.experiments.regression import BATCH_SIZE, LEARNING_RATE, friedman
-from benchmarks.report import pages
+from benchmarks.report import figures, pages
 from benchmarks.runner.errors import Parser
 from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.results import kept_or_measured
@@ -151,6 +153,8 @@ def main(arguments: list[str]) -> int:
     (options.output / "README.md").write_text(table, encoding="utf-8")
     if options.output == FOLDER:
         pages.fill(pages.DOCS / "ladder.md", {"ladder": table})
+    with style.context(["default", figures.STYLE]):
+        figures.save(draw(cells, options.seeds), options.output / "ladder")
     print(table)
     return 0
 
@@ -183,3 +187,26 @@ def report(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> st
         left = f"{100 * np.mean([result['energy_left'] for result in done]):.0f} %"
         lines.append(f"| {label} | {error} | {cosine} | {alignment} | {left} | {kept} |")
     return "\n".join(lines) + "\n"
+
+
+def draw(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> Figure:
+    """:return: Test error, and cosine with the gradient by layer, of each rung from top to bottom"""
+    labels = list(rungs())
+    figure = Figure(figsize=(10.5, 7.5), layout="constrained")
+    errors, cosines = figure.subplots(1, 2, sharey=True)
+    for row, label in enumerate(labels):
+        results = [cells[label, seed] for seed in seeds]
+        for result in results:
+            if result["test_error"] is not None:
+                errors.plot(result["test_error"], row, "o", color=figures.COLORS[0], markersize=4)
+        done = [result["cosines"] for result in results if result["test_error"] is not None]
+        for layer, cosine in enumerate(np.mean(done, axis=0) if done else []):
+            marker, color = figures.MARKERS[layer], figures.COLORS[layer]
+            name = f"layer {layer + 1}" if row == 0 else None
+            cosines.plot(cosine, row, marker, color=color, markersize=5, linestyle="", label=name)
+    figures.label_rows(errors, labels)
+    errors.set_xscale("log")
+    errors.set_xlabel("test error (share of the variance), a point for each seed")
+    cosines.set_xlabel("cosine of the updates with minus the gradient, mean over training")
+    figure.legend(loc="outside lower center", ncols=len(HIDDEN) + 1)
+    return figure
