@@ -164,11 +164,11 @@ def report(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> st
     lines = [
         f"Friedman's function, mean over seeds {seeds}; {HIDDEN} relu units, Adam, learning rate "
         f"{LEARNING_RATE} falling to 0, {STEPS} steps of {BATCH_SIZE}. "
-        "Command: `python -m benchmarks ladder`. Lists run from the input to the output; "
-        "cosines are means over training.",
+        "Command: `python -m benchmarks ladder`. Lists run from the input to the output; cosines are "
+        "means over training, activities root mean squares of hidden layers, settled with the output free.",
         "",
         "| circuit | test error | cosine with the gradient | cosine of W and E.T | energy left "
-        "| activity, end / start |",
+        "| activity at the end |",
         "|---|--:|---|---|--:|---|",
     ]
     for label in rungs():
@@ -180,12 +180,12 @@ def report(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> st
         error = f"{np.mean([result['test_error'] for result in done]):.3f}"
         if len(done) < len(results):
             error += f" ({len(results) - len(done)} of {len(results)} diverged)"
-        cosine, alignment, kept = (
+        cosine, alignment, active = (
             " / ".join(f"{value:.2f}" for value in np.mean([result[key] for result in done], axis=0))
-            for key in ("cosines", "alignments", "activity_kept")
+            for key in ("cosines", "alignments", "activity")
         )
         left = f"{100 * np.mean([result['energy_left'] for result in done]):.0f} %"
-        lines.append(f"| {label} | {error} | {cosine} | {alignment} | {left} | {kept} |")
+        lines.append(f"| {label} | {error} | {cosine} | {alignment} | {left} | {active} |")
     return "\n".join(lines) + "\n"
 
 
@@ -206,7 +206,7 @@ def draw(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> Figu
             cosines.plot(cosine, row, marker, color=color, markersize=5, linestyle="", label=name)
     figures.label_rows(errors, labels)
     errors.set_xscale("log")
-    errors.set_xlabel("test error (share of the variance), a point for each seed")
-    cosines.set_xlabel("cosine of the updates with minus the gradient, mean over training")
+    errors.set_xlabel("test error / variance, a point for each seed")
+    cosines.set_xlabel("cosine with minus the gradient")
     figure.legend(loc="outside lower center", ncols=len(HIDDEN) + 1)
     return figure
