@@ -37,7 +37,7 @@ class ActionValues:
 
     def __call__(self, obs: PyTorchObs) -> th.Tensor:
         """As :meth:`~sb3_angc.angc.policies.ANGCPolicy.q_values` of a policy."""
-        return self.circuit.project(self.features(obs))
+        return self.circuit.infer(self.features(obs))
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """The best action of an observation, or of each of many, as numpy's; no state."""

@@ -167,19 +167,19 @@ class ANGCPolicy(BasePolicy):
             RunningNormalization(n_others) if self.normalize_features and n_others > 0 else None
         )
         self.action_parts = ActionParts(self.action_space, self.action_bins)
-        hidden = self._hidden_sizes("controller")
-        if dense_size is not None:
-            hidden = [dense_size, *hidden]
         controller_layers: list[Layer] = [
             *observation_layers(images, n_others, self.cnn_arch),
-            *hidden,
+            *([] if dense_size is None else [dense_size]),
+            *self._hidden_sizes("controller"),
             self.action_parts.n_outputs,
         ]
         self.controller = self._make_circuit(
             controller_layers, "controller", output_init_scale=self._value_scale()
         )
-        # The target only predicts: it needs no error weights of its own.
-        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback="tied")
+        # Where it only predicts, the target needs no error weights of its own.
+        settings = self.controller.settings
+        feedback = "tied" if settings.settles_at_projection else settings.feedback
+        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback=feedback)
         self.update_target(tau=1.0)
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
@@ -231,9 +231,7 @@ class ANGCPolicy(BasePolicy):
 
         :param tau: Share of the controller in the new target, 1 for a copy
         """
-        source: list[th.Tensor] = list(self.controller.prediction_parameters().values())
-        target: list[th.Tensor] = list(self.controller_target.prediction_parameters().values())
-        th._foreach_lerp_(target, source, tau)
+        self.controller_target.move_towards(self.controller, tau)
 
     def set_training_mode(self, mode: bool) -> None:
         """
@@ -253,7 +251,7 @@ class ANGCPolicy(BasePolicy):
         :param obs: Observation, as tensor
         :return: ``(batch, n_actions)``, or those of all parts side by side, ``(batch, n_outputs)``
         """
-        return self.controller.project(self.features(obs))
+        return self.controller.infer(self.features(obs))
 
     @property
     def q_net(self) -> ActionValues:

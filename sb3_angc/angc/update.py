@@ -148,8 +148,8 @@ def target_values(policy: ANGCPolicy, batch: Batch, rewards: th.Tensor, double_q
         https://arxiv.org/abs/1509.06461); otherwise the target controller does
     :return: ``(batch, 1)``
     """
-    values = policy.controller_target.project(batch.bootstrap_features)
-    chooser = policy.controller.project(batch.bootstrap_features) if double_q else values
+    values = policy.controller_target.infer(batch.bootstrap_features)
+    chooser = policy.controller.infer(batch.bootstrap_features) if double_q else values
     value = values.gather(1, policy.action_parts.best(chooser)).mean(dim=1, keepdim=True)
     return th.addcmul(rewards, batch.discounts, value)
 
@@ -170,7 +170,7 @@ def clamp_values(
     """
     if policy.action_parts.n_parts == 1 and not clamp_all_actions:  # whatever the present values are
         return targets.expand_as(batch.taken), batch.taken
-    values = policy.controller.project(batch.features)
+    values = policy.controller.infer(batch.features)
     present = values.gather(1, batch.choices)
     moved = targets + (present - present.mean(dim=1, keepdim=True))
     return values.scatter(1, batch.choices, moved), None if clamp_all_actions else batch.taken

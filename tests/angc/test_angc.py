@@ -115,6 +115,37 @@ def test_target_values_by_hand(double_q: bool, monkeypatch: pytest.MonkeyPatch) 
         assert targets.tolist() == [[1 + discount * (20 if double_q else 30)], [1.0]]
 
 
+@pytest.mark.parametrize("double_q", [True, False])
+def test_a_circuit_that_leaves_the_projection_acts_and_bootstraps_on_what_it_settles_to(
+    double_q: bool,
+) -> None:
+    """From zeros, over its own error weights, which the target has a copy of."""
+    settings = {**TINY, "policy_kwargs": {"net_arch": [8, 8], "circuit": "paper"}}
+    policy = ANGC("CartPole-v1", double_q=double_q, **settings).policy
+    obs = th.randn(5, 4)
+    features = policy.features(obs)
+    free = th.zeros(5, 2)
+    for circuit, values in (
+        (policy.controller, policy.q_values(obs)),
+        (policy.controller, policy.q_net(obs)),
+        (policy.controller_target, policy.q_net_target(obs)),
+    ):
+        state = circuit.settle(features, free, free)
+        assert th.equal(values, circuit.bundles[-1].predict(state.activities[-1]))
+        assert (values - circuit.project(features)).abs().max() > 1e-4
+    th.testing.assert_close(policy.q_net(obs), policy.q_net_target(obs))
+    policy.controller.bundles[1].error_weight.mul_(-1)
+    policy.update_target(0.5)
+    assert policy.controller_target.bundles[1].error_weight.abs().max() == 0
+    batch = Batch(
+        features, th.zeros(5, 1).long(), free, free, features, features, free[:, :1], free[:, :1] + 0.5
+    )
+    values, chooser = policy.q_net_target(obs), policy.q_net(obs)
+    best = (chooser if double_q else values).argmax(1, keepdim=True)
+    targets = update.target_values(policy, batch, batch.rewards, double_q)
+    th.testing.assert_close(targets, 0.5 * values.gather(1, best))
+
+
 def test_batches_of_many_updates_are_sampled_at_once() -> None:
     """And hold what the buffer holds: action, reward and next observation of a step are its number."""
     env = ScriptedEnv(lambda k: (k % 10, float(k % 10), False, False))

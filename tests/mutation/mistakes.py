@@ -2,11 +2,15 @@
 
 from tests.mutation.planting import Mutant
 
-SETTLING = ["circuit/test_settling.py", "circuit/test_reference.py", "circuit/test_stability.py"]
+SETTLING = [
+    *("circuit/test_settling.py", "circuit/test_locality.py", "circuit/test_reference.py"),
+    "circuit/test_stability.py",
+]
 TESTS = {
     "circuit/activations.py": ["circuit/test_activations.py"],
     "circuit/circuit.py": [
         *("circuit/test_local_updates.py", "circuit/test_learning.py", "circuit/test_circuit_settings.py"),
+        "circuit/test_locality.py",
     ],
     "circuit/diagnostics.py": ["circuit/test_diagnostics.py"],
     "circuit/inference.py": SETTLING,
@@ -19,8 +23,10 @@ TESTS = {
     "circuit/settings.py": SETTLING,
     "circuit/state.py": SETTLING,
     "circuit/synapses/base.py": ["circuit/test_local_updates.py", "circuit/test_convolution.py", *SETTLING],
-    "circuit/synapses/convolutional.py": ["circuit/test_convolution.py"],
-    "circuit/synapses/dense.py": ["circuit/test_local_updates.py", "circuit/test_settling.py"],
+    "circuit/synapses/convolutional.py": ["circuit/test_convolution.py", "circuit/test_locality.py"],
+    "circuit/synapses/dense.py": [
+        *("circuit/test_local_updates.py", "circuit/test_settling.py", "circuit/test_locality.py"),
+    ],
     "circuit/synapses/parallel.py": ["circuit/test_convolution.py"],
     "angc/actions.py": ["angc/test_actions.py"],
     "angc/angc.py": [
@@ -91,7 +97,13 @@ MUTANTS = [
     Mutant("circuit/inference.py", "sweep", "th.addcmul(error, gain, mismatch, value=error_gain)", "th.addcmul(error, gain, mismatch)"),
     Mutant("circuit/inference.py", "pressures", "settings.order == 'sweep'", "settings.order != 'sweep'"),
     # steps that know of neighbours alone
-    Mutant("circuit/inference.py", "step_simultaneously", "(1 + sigma) ** 2", "(1 + sigma)"),
+    Mutant("circuit/inference.py", "step_sizes", "moves + sigma", "sigma"),
+    Mutant("circuit/inference.py", "step_sizes", "sigma * predicted", "predicted"),
+    Mutant("circuit/inference.py", "step_sizes", "moves + bundle.incoming()", "bundle.incoming()"),
+    Mutant("circuit/inference.py", "step_sizes", "gains[layer - 1] * own + gains[layer] * caused + settings.leak", "gains[layer - 1] * own + settings.leak"),
+    Mutant("circuit/inference.py", "step_sizes", "gains[layer - 1] * own + gains[layer] * caused + settings.leak", "gains[layer - 1] * own + gains[layer] * caused"),
+    Mutant("circuit/inference.py", "step_sizes", "gains[layer] * caused", "caused"),
+    Mutant("circuit/inference.py", "step_sizes", "own = predicted", "own = 1.0"),
     Mutant("circuit/inference.py", "step_simultaneously", "z + beta * d", "z - beta * d"),
     Mutant("circuit/inference.py", "step_simultaneously", "first - state.errors[0] / settings.error_gains(len(bundles))[0]", "first - state.errors[0]"),
     Mutant("circuit/inference.py", "step_simultaneously", "[bundle.predict(a) for bundle, a in zip(bundles[1:], activities[1:], strict=True)]", "[bundle.predict(a) for bundle, a in zip(bundles[1:], state.activities[1:], strict=True)]"),
@@ -100,6 +112,11 @@ MUTANTS = [
     Mutant("circuit/inference.py", "pressure", "slope * returning - state.errors[hidden]", "slope * (returning - state.errors[hidden])"),
     Mutant("circuit/inference.py", "pressure", "slope * (returning - state.errors[hidden])", "slope * returning - state.errors[hidden]"),
     Mutant("circuit/inference.py", "pressure", "d - settings.leak * state.potentials[hidden]", "d + settings.leak * state.potentials[hidden]"),
+    # what a circuit is read out by
+    Mutant("circuit/circuit.py", "NGCCircuit.infer", "self.settings.settles_at_projection", "True"),
+    Mutant("circuit/settings.py", "CircuitSettings.settles_at_projection", "self.leak == 0", "True"),
+    Mutant("circuit/settings.py", "CircuitSettings.settles_at_projection", "self.error_on == 'potential'", "True"),
+    Mutant("circuit/settings.py", "CircuitSettings.settles_at_projection", "self.initial_state == 'projection'", "True"),
     # activations
     Mutant("circuit/activations.py", "_tanh_derivative", "th.tanh(potential).square_()", "th.tanh(potential)"),
     Mutant("circuit/activations.py", "_relu6_derivative", "potential < 6", "potential < 1"),
@@ -107,6 +124,9 @@ MUTANTS = [
     Mutant("circuit/synapses/base.py", "Synapses.error_weight", "self.weight if self.feedback is None else self.feedback", "self.weight"),
     Mutant("circuit/synapses/base.py", "Synapses._returning_weight", "self.error_weight", "self.weight"),
     Mutant("circuit/synapses/base.py", "Synapses.track_norm", "self._singular_vector.copy_(F.normalize(self._there_and_back(), dim=0))", "pass"),
+    Mutant("circuit/synapses/base.py", "Synapses.outgoing", "self.weight.abs()", "self.weight"),
+    Mutant("circuit/synapses/dense.py", "DenseSynapses.incoming", "self.weight.abs()", "self.weight"),
+    Mutant("circuit/synapses/convolutional.py", "ConvSynapses.incoming", "self.weight.abs().sum(1)", "self.weight.sum(1)"),
     Mutant("circuit/synapses/base.py", "_share", "2 * incoming", "incoming"),
     Mutant("circuit/synapses/dense.py", "DenseSynapses.hebbian", "error.sum(0) / len(error)", "error.sum(0)"),
     Mutant("circuit/synapses/dense.py", "DenseSynapses.mirror", "self.feedback.addmm_(response.t(), noise, alpha=1 / n_patterns)", "self.feedback.addmm_(response.t(), noise, alpha=-1 / n_patterns)"),
@@ -165,7 +185,7 @@ MUTANTS = [
     Mutant("angc/epistemic.py", "EpistemicReward.forward", "reward.clamp(max=LARGEST_REWARD)", "reward"),
     Mutant("angc/epistemic.py", "weight_left", "1 - (1 - progress_remaining) / fraction", "progress_remaining / fraction"),
     Mutant("angc/update.py", "target_values", "th.addcmul(rewards, batch.discounts, value)", "rewards + value"),
-    Mutant("angc/update.py", "target_values", "policy.controller.project(batch.bootstrap_features) if double_q else values", "values if double_q else policy.controller.project(batch.bootstrap_features)"),
+    Mutant("angc/update.py", "target_values", "policy.controller.infer(batch.bootstrap_features) if double_q else values", "values if double_q else policy.controller.infer(batch.bootstrap_features)"),
     Mutant("angc/update.py", "clamp_values", "(targets.expand_as(batch.taken), batch.taken)", "(targets.expand_as(batch.taken), None)"),
     Mutant("angc/update.py", "local_updates", "rewards + epistemic_weight * epistemic_reward", "rewards - epistemic_weight * epistemic_reward"),
     Mutant("angc/update.py", "local_updates", "instrumental_weight * batch.rewards", "batch.rewards"),
@@ -203,7 +223,10 @@ MUTANTS = [
     Mutant("angc/exploration.py", "ExploringAlgorithm.predict", "deterministic or is_pair", "deterministic"),
     Mutant("angc/exploration.py", "ExploringAlgorithm.predict", "observation = np.asarray(observation)", "pass"),
     Mutant("angc/arguments.py", "check_transition", "check_finite('observation', vec_normalize.get_original_obs())", "pass"),
-    Mutant("angc/policies.py", "ANGCPolicy.update_target", "th._foreach_lerp_(target, source, tau)", "th._foreach_lerp_(target, source, 1 - tau)"),
+    Mutant("circuit/circuit.py", "NGCCircuit.move_towards", "th._foreach_lerp_(own, others, share)", "th._foreach_lerp_(own, others, 1 - share)"),
+    Mutant("angc/policies.py", "ANGCPolicy.q_values", "self.controller.infer(self.features(obs))", "self.controller.project(self.features(obs))"),
+    Mutant("circuit/circuit.py", "NGCCircuit.move_towards", "th._foreach_lerp_(own, others, share)", "th._foreach_lerp_(own, others, 1 - share)"),
+    Mutant("angc/policies.py", "ANGCPolicy._build", "settings.settles_at_projection", "True"),
     Mutant("angc/policies.py", "ANGCPolicy.set_training_mode", "self.features_extractor.train(mode)", "pass"),
     Mutant("angc/optimizer.py", "make_optimizer", "not kwargs.get('foreach')", "True"),
     Mutant("angc/features.py", "RunningNormalization.update", "(1 - share) * difference.square()", "difference.square()"),
