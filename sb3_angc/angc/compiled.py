@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch as th
 
 from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.angc.replay import Batch
-from sb3_angc.angc.update import Learned, LocalUpdates, local_updates, update_circuits
+from sb3_angc.angc.update import Learned, LocalUpdates, Updates, local_updates, update_circuits
+from sb3_angc.circuit import NGCCircuit
 from sb3_angc.circuit.learning import joint_norm, learn, learn_by_rule, numbers_of, parameters_of, scales
 from sb3_angc.circuit.rules import RULES, rule_of, state_of
 from sb3_angc.common.compiling import CompiledIfPossible
-
-R = TypeVar("R")
 
 
 def updates_and_norms(
@@ -67,41 +66,45 @@ class CompiledUpdate:
             *(policy.controller.settings, policy.generator.settings),
             *(instrumental_weight, epistemic_weight is None, double_q, clamp_all_actions),
         )
-        done = self._run(self.find, key, batch, *asked)
+        if self.verbose >= 1 and self.find.works and not self.find.has(key):
+            print(
+                "Compiling the updates: about half a minute, or some seconds where torch finds what it "
+                "compiled before"
+            )
+        device = batch.features.device
+        done = self.find(key, device, *asked)
         if done is None:
             return update_circuits(*asked, max_norm)
         found, norms = done
         updates = found.by_circuit(policy)
         factors = scales(dict(zip(updates, norms.tolist(), strict=True)), max_norm)
-        optimizer = policy.optimizer
+        if not self._learn(updates, factors, policy.optimizer, key):
+            learn(updates, policy.optimizer, max_norm)
+        return Learned(found.loss, found.epistemic_reward)
+
+    def _learn(
+        self,
+        updates: Mapping[NGCCircuit, Updates],
+        factors: Mapping[NGCCircuit, float],
+        optimizer: th.optim.Optimizer,
+        key: tuple[Any, ...],
+    ) -> bool:
+        """:return: Whether the circuits have learned; otherwise nothing has changed"""
         rule = rule_of(optimizer)
         if rule is None:
             self._tell_what_is_left_out(optimizer)
-        state = None if rule is None else state_of(optimizer, parameters_of(updates))
-        if rule is None or state is None or not self.learn.works:
-            learn(updates, optimizer, max_norm)
-        else:
-            options = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
-            numbers = numbers_of(factors, rule, state, options)
-            del options["lr"]
-            self._run(
-                self.learn,
-                (*key, type(optimizer).__name__, repr(options)),
-                batch,
-                *(list(updates), list(updates.values())),
-                *(rule.move, state, options, th.tensor(numbers).to(norms)),
-            )
-        return Learned(found.loss, found.epistemic_reward)
-
-    def _run(
-        self, compiled: CompiledIfPossible[..., R], key: Hashable, batch: Batch, *arguments: Any
-    ) -> R | None:
-        if self.verbose >= 1 and compiled.works and not compiled.has(key):
-            print(
-                "Compiling the updates: about half a minute, or some seconds where torch finds what it "
-                "compiled before"
-            )
-        return compiled(key, batch.features.device, *arguments)
+            return False
+        state = state_of(optimizer, parameters_of(updates))
+        if state is None:
+            return False
+        options = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+        numbers = th.tensor(numbers_of(factors, rule, state, options))
+        del options["lr"]  # which changes, and is among the numbers
+        key = (*key, type(optimizer).__name__, repr(options))
+        weights = parameters_of(updates)[0]
+        each = list(updates), list(updates.values())
+        self.learn(key, weights.device, *each, rule.move, state, options, numbers.to(weights))
+        return self.learn.works
 
     def _tell_what_is_left_out(self, optimizer: th.optim.Optimizer) -> None:
         if not self._is_told:

@@ -233,7 +233,7 @@ MUTANTS = [
     Mutant("common/compiling.py", "CompiledIfPossible.__call__", "self.works = False", "pass"),
     Mutant("common/compiling.py", "CompiledIfPossible._compile", "_own_code(self.function)", "self.function"),
     Mutant("angc/compiled.py", "CompiledUpdate.__call__", "(instrumental_weight, epistemic_weight is None, double_q, clamp_all_actions)", "()"),
-    Mutant("angc/compiled.py", "CompiledUpdate.__call__", "repr(options)", "''"),
+    Mutant("angc/compiled.py", "CompiledUpdate._learn", "repr(options)", "''"),
     Mutant("common/workers.py", "dead_workers_named", "_end(process.exitcode)", "_end(1)"),
     Mutant("common/workers.py", "dead_workers_named", "workers.waiting", "False"),
     # saving and safe files
