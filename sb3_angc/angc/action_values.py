@@ -12,6 +12,16 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from sb3_angc.circuit import NGCCircuit
 
 
+def as_tensors(policy: BasePolicy, obs: Any) -> PyTorchObs:
+    """
+    :param policy: Whose observation it is
+    :param obs: As tensor, or as :meth:`predict` takes it: one observation, or a batch of them
+    :return: A batch as tensor, or as dict of tensors
+    """
+    parts = obs.values() if isinstance(obs, dict) else [obs]
+    return obs if all(isinstance(part, th.Tensor) for part in parts) else policy.obs_to_tensor(obs)[0]
+
+
 class ActionValues:
     """
     A controller as DQN's scripts know it: ``model.q_net(obs_tensor)``.
@@ -28,9 +38,9 @@ class ActionValues:
         self.features = features
         self.circuit = circuit
 
-    def __call__(self, obs: PyTorchObs) -> th.Tensor:
-        """The value of each action, ``(batch, n_actions)``."""
-        return self.circuit.project(self.features(obs))
+    def __call__(self, obs: Any) -> th.Tensor:
+        """The value of each action, ``(batch, n_actions)``; observations as in :func:`as_tensors`."""
+        return self.circuit.project(self.features(as_tensors(self.policy, obs)))
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """The best action of an observation, or of each of many, as numpy's; no state."""

@@ -14,7 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from sb3_angc.angc.action_values import ActionValues
+from sb3_angc.angc.action_values import ActionValues, as_tensors
 from sb3_angc.angc.activations import activation_of
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.angc.features import (
@@ -245,14 +245,14 @@ class ANGCPolicy(BasePolicy):
         self.training = mode
         self.features_extractor.train(mode)
 
-    def q_values(self, obs: PyTorchObs) -> th.Tensor:
+    def q_values(self, obs: Any) -> th.Tensor:
         """
         Values of the actions.
 
-        :param obs: Observation, as tensor
+        :param obs: Observations, as tensor or as ``predict`` takes them; a single one is a batch of one
         :return: Value of each action, ``(batch, n_actions)``
         """
-        return self.controller.project(self.features(obs))
+        return self.controller.project(self.features(as_tensors(self, obs)))
 
     @property
     def q_net(self) -> ActionValues:

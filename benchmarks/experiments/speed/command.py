@@ -102,7 +102,9 @@ def main(arguments: Sequence[str]) -> int:
         "sections", nargs="*", help=f"what to measure, of {', '.join(SECTIONS)} (default: all)"
     )
     parser.add_argument("--output", type=Path, help=f"folder (default: {FOLDER.relative_to(ROOT)})")
-    parser.add_argument("--quick", action="store_true", help="a little of everything, into runs/speed")
+    parser.add_argument(
+        "--quick", action="store_true", help="a little of everything, nothing compiled, into runs/speed"
+    )
     parser.add_argument("--show", action="store_true", help="measure nothing: tables and figures again")
     options = parser.parse_args(arguments)
     for section in options.sections:
