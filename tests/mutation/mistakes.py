@@ -10,7 +10,11 @@ TESTS = {
     ],
     "circuit/diagnostics.py": ["circuit/test_diagnostics.py"],
     "circuit/inference.py": SETTLING,
-    "circuit/learning.py": ["circuit/test_learning.py", "circuit/test_local_updates.py"],
+    "circuit/learning.py": [
+        *("circuit/test_learning.py", "circuit/test_local_updates.py", "circuit/test_rules.py")
+    ],
+    "circuit/rules.py": ["circuit/test_rules.py"],
+    "angc/compiled.py": ["angc/test_compiling.py"],
     "circuit/settings.py": SETTLING,
     "circuit/state.py": SETTLING,
     "circuit/synapses/base.py": ["circuit/test_local_updates.py", "circuit/test_convolution.py", *SETTLING],
