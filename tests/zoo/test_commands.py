@@ -184,6 +184,20 @@ def test_plot_train_draws_each_run(logs: Path, cwd: Path) -> None:
     assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 10
 
 
+def test_tracking_without_a_network(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's record of a run has its settings and the logged keys."""
+    pytest.importorskip("wandb", reason="wandb is in no extra")
+    pytest.importorskip("tensorboard", reason="tensorboard is in the extra 'extra'")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    command = ["train", "--algo", "angc", *TINY, "-f", "logs", "-params", "learning_starts:100"]
+    ran = zoo(*command, "--track", "--wandb-project-name", "angc", cwd=cwd)
+    assert ran.returncode == 0, ran.stderr
+    [record] = cwd.glob("wandb/offline-run-*/*.wandb")
+    content = record.read_bytes()
+    for part in (b"train/epistemic_reward", b"sb3_angc.hyperparams", b"learning_starts"):
+        assert part in content
+
+
 def test_unknown_commands_and_algorithms_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fly"]) == 2
     assert "usage: python -m sb3_angc.zoo {train,enjoy" in capsys.readouterr().err
