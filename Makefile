@@ -20,7 +20,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[$*]'
 	touch $@
 
-train: $(VENV)/.installed-dev  ## Train on CartPole-v1 (ENV=... STEPS=... SEED=...), evaluate, plot
+train: $(VENV)/.installed-extra  ## Train on CartPole-v1 (ENV=... STEPS=... SEED=...), evaluate, plot
 	$(BIN)/python -m sb3_angc --env $(ENV) --steps $(STEPS) --seed $(SEED)
 
 test: $(VENV)/.installed-all  ## Run the tests

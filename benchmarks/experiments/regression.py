@@ -4,8 +4,8 @@ Regression without reinforcement learning: the circuits' presets beside backprop
 Every learner has the same layer sizes, optimizer, batches and number of steps; only the way its
 updates come about differs. Learned feedback is aligned by a mirror phase, or by a decay, which
 regularises as well: backpropagation is therefore shown without that decay and with it.
-``python -m benchmarks regression`` runs what is missing and prints the table; raw results are kept one
-file for each cell.
+``python -m benchmarks regression`` runs what its folder lacks and prints the table; raw results are kept
+one file for each cell.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import nn
 
 from benchmarks.report import pages
 from benchmarks.runner.errors import Parser
-from benchmarks.runner.provenance import ROOT
+from benchmarks.runner.provenance import ROOT, RUNS
 from benchmarks.runner.results import kept_or_measured
 from sb3_angc.circuit import NGCCircuit, diagnose, learn
 from sb3_angc.circuit.settings import make_settings
@@ -187,7 +187,9 @@ def main(arguments: list[str]) -> int:
     """Run the missing cells and print the table."""
     parser = Parser(prog="python -m benchmarks regression", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the raw results")
+    parser.add_argument(
+        "--output", type=Path, default=RUNS / "regression", help="raw results (default: runs/regression)"
+    )
     options = parser.parse_args(arguments)
     th.set_num_threads(1)
     cells = {}
@@ -198,7 +200,7 @@ def main(arguments: list[str]) -> int:
         )
     table = report(cells, options.seeds)
     (options.output / "README.md").write_text(table, encoding="utf-8")
-    if options.output == FOLDER:
+    if options.output.resolve() == FOLDER:
         pages.fill(pages.DOCS / "circuit.md", {"regression": table})
     print(table)
     return 0

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+# What is measured here goes there, where git ignores it, unless a command is told otherwise.
+RUNS = ROOT / "runs"
 
 PACKAGES = ("torch", "numpy", "gymnasium", "box2d", "stable_baselines3", "sb3_contrib", "rl_zoo3")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.runner.engines import Engine, LocalEngine
 from benchmarks.runner.errors import BenchmarkError, Parser
 from benchmarks.runner.progress import Progress
-from benchmarks.runner.provenance import ROOT
+from benchmarks.runner.provenance import ROOT, RUNS
 from benchmarks.runner.results import ResultsFolder
 from benchmarks.runner.study import Study, read_study
 
@@ -126,9 +126,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = Parser("python -m benchmarks run", description=__doc__)
     parser.add_argument("study", type=Path, help="study file (YAML)")
-    parser.add_argument(
-        "-o", "--output", type=Path, help="results folder (default: benchmarks/results/<study>)"
-    )
+    parser.add_argument("-o", "--output", type=Path, help="results folder (default: runs/studies/<study>)")
     parser.add_argument("-j", "--jobs", type=int, help="cells at once on this machine (default: its cores)")
     parser.add_argument("--engine", default="local", help="'local' or 'ray' (default: local)")
     parser.add_argument("--address", help="of a Ray cluster (default: one of this machine alone)")
@@ -137,9 +135,11 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     study = read_study(options.study)
     check_names(study)
-    folder = ResultsFolder(options.output or ROOT / "benchmarks" / "results" / study.name)
+    folder = ResultsFolder(options.output or RUNS / "studies" / study.name)
     engine = make_engine(options.engine, options.jobs, options.address)
     # Last, so that a command that is refused deletes nothing.
     if options.force:
         folder.clear()
-    return 1 if run_study(study, folder, engine, options.retry_failed) else 0
+    failed = run_study(study, folder, engine, options.retry_failed)
+    print(f"Results: {folder.path}")
+    return 1 if failed else 0

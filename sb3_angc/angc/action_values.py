@@ -13,6 +13,16 @@ from sb3_angc.angc.actions import ActionParts
 from sb3_angc.circuit import NGCCircuit
 
 
+def as_tensors(policy: BasePolicy, obs: Any) -> PyTorchObs:
+    """
+    :param policy: Whose observation it is
+    :param obs: As tensor, or as :meth:`predict` takes it: one observation, or a batch of them
+    :return: A batch as tensor, or as dict of tensors
+    """
+    parts = obs.values() if isinstance(obs, dict) else [obs]
+    return obs if all(isinstance(part, th.Tensor) for part in parts) else policy.obs_to_tensor(obs)[0]
+
+
 class ActionValues:
     """
     A controller as DQN's scripts know it: ``model.q_net(obs_tensor)``.
@@ -35,9 +45,9 @@ class ActionValues:
         self.circuit = circuit
         self.parts = parts
 
-    def __call__(self, obs: PyTorchObs) -> th.Tensor:
+    def __call__(self, obs: Any) -> th.Tensor:
         """As :meth:`~sb3_angc.angc.policies.ANGCPolicy.q_values` of a policy."""
-        return self.circuit.infer(self.features(obs))
+        return self.circuit.infer(self.features(as_tensors(self.policy, obs)))
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """The best action of an observation, or of each of many, as numpy's; no state."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
@@ -29,6 +26,7 @@ from sb3_angc.common.checks import (
     is_number,
     require,
 )
+from sb3_angc.common.environments import make_env
 
 POSITIVE_INTEGERS = (
     *("buffer_size", "batch_size", "n_steps", "target_update_interval", "exploration_steps"),
@@ -211,14 +209,9 @@ def make_policy_and_env(
 
 
 def _make_env(env: GymEnv | str, aliases: Iterable[str], verbose: int) -> GymEnv:
-    try:
-        made: GymEnv = maybe_make_env(env, verbose)
-        check_observation_space(made.observation_space)
-        check_action_space(made.action_space)  # SB3 would refuse some in other words
-    except gym.error.UnregisteredEnv as error:
-        close = difflib.get_close_matches(str(env), aliases, n=1)
-        meant = f" Or is the policy {close[0]!r} meant?" if close else ""
-        raise ValueError(f"env={env!r} is not a registered environment: {error}{meant}") from error
+    made = make_env(env, verbose, aliases)
+    check_observation_space(made.observation_space)
+    check_action_space(made.action_space)  # SB3 would refuse some in other words
     return made
 
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
 
-from sb3_angc.angc.action_values import ActionValues
+from sb3_angc.angc.action_values import ActionValues, as_tensors
 from sb3_angc.angc.actions import ACTION_BINS, ActionParts
 from sb3_angc.angc.activations import activation_of
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
@@ -243,15 +243,15 @@ class ANGCPolicy(BasePolicy):
             self.training = mode
             self.features_extractor.train(mode)
 
-    def q_values(self, obs: PyTorchObs) -> th.Tensor:
+    def q_values(self, obs: Any) -> th.Tensor:
         """
         Values of the actions, or of the values of each of their parts: an action's value is the mean over its
         parts.
 
-        :param obs: Observation, as tensor
+        :param obs: Observations, as tensor or as ``predict`` takes them; a single one is a batch of one
         :return: ``(batch, n_actions)``, or those of all parts side by side, ``(batch, n_outputs)``
         """
-        return self.controller.infer(self.features(obs))
+        return self.controller.infer(self.features(as_tensors(self, obs)))
 
     @property
     def q_net(self) -> ActionValues:
@@ -325,11 +325,12 @@ class ANGCPolicy(BasePolicy):
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         # Nothing here depends on values but by operations on tensors, so that a policy can be exported.
-        return self.action_parts.actions(self.action_parts.best(self.q_values(obs)))
+        values = self.controller.infer(self.features(obs))
+        return self.action_parts.actions(self.action_parts.best(values))
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)
-        values = self.q_values(obs)
+        values = self.controller.infer(self.features(obs))
         check_finite_tensor("The controller's value of an action", values)
         return self.action_parts.actions(self.action_parts.best(values))
 

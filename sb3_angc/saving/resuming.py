@@ -20,6 +20,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
+from sb3_angc.common.environments import make_env
 from sb3_angc.saving.files import FILE_FORMAT, Target, check_zip, writing
 from sb3_angc.saving.safe_files import load_safe, save_safe
 
@@ -131,7 +132,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
     def load(
         cls: type[SelfResumable],
         path: Target,
-        env: GymEnv | None = None,
+        env: GymEnv | str | None = None,
         device: th.device | str = "auto",
         custom_objects: dict[str, Any] | None = None,
         print_system_info: bool = False,
@@ -143,7 +144,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         ``load_safe``.
 
         :param path: path to the file (or a file-like) where to load the agent from
-        :param env: the new environment to run the loaded model on
+        :param env: the new environment to run the loaded model on, or the id of a registered one
             (can be None if you only need prediction from a trained model)
         :param device: Device on which the code should run.
         :param custom_objects: Dictionary of objects to replace upon loading
@@ -153,9 +154,11 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         :param kwargs: extra arguments to change the model when loading. With ``seed``, the saved
             random states are left aside.
         :return: new model instance with loaded parameters
-        :raises ValueError: If the file is not a complete one of ANGC, of this version or an older
+        :raises ValueError: If the file is not a complete one of ANGC, of this version or an older, or no
+            environment has the given id
         """
         check_zip(path)
+        env = make_env(env) if isinstance(env, str) else env
         try:
             model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
         except (ValueError, AssertionError, OSError, MemoryError):
@@ -179,7 +182,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
     def load_safe(
         cls: type[SelfResumable],
         path: str | pathlib.Path,
-        env: GymEnv | None = None,
+        env: GymEnv | str | None = None,
         device: th.device | str = "auto",
         **kwargs: Any,
     ) -> SelfResumable:
@@ -187,12 +190,13 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         Load a file of :meth:`save_safe`, whoever made it: nothing in it is executed.
 
         :param path: Path; ``.safetensors`` is added where there is no such file
-        :param env: the new environment to run the loaded model on
+        :param env: the new environment to run the loaded model on, or the id of a registered one
             (can be None if you only need prediction from a trained model)
         :param device: Device on which the code should run.
         :param kwargs: Constructor's arguments that take the place of the saved ones
         :return: new model instance with loaded weights
         """
+        env = make_env(env) if isinstance(env, str) else env
         return load_safe(cls, path, cls.safe_classes, env, device, **kwargs)
 
     def set_parameters(

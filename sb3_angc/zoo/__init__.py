@@ -22,9 +22,10 @@ except ImportError as error:
 
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_angc import ANGC
-from sb3_angc.angc.arguments import check_observation_space
+from sb3_angc.angc.arguments import check_observation_space, policy_for
 from sb3_angc.common.checks import in_a_line
 from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params
 
@@ -36,7 +37,8 @@ SETTINGS = {"angc": "sb3_angc.hyperparams"}
 
 class Manager(rl_zoo3.exp_manager.ExperimentManager):
     """
-    The Zoo's manager of a run, which also finds the settings of a plugin.
+    The Zoo's manager of a run, which also finds the settings of a plugin, and the policy where those name
+    none.
 
     :param args: The parsed arguments, which are saved beside the agent
     :param algo: The algorithm
@@ -67,6 +69,15 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
                 env = gym.make(self.env_name.gym_id, **self.env_kwargs)
                 check_observation_space((self.env_wrapper or (lambda env: env))(env).observation_space)
             raise
+
+    def _preprocess_action_noise(
+        self, hyperparams: dict[str, Any], saved_hyperparams: dict[str, Any], env: VecEnv
+    ) -> dict[str, Any]:
+        # The first that the Zoo calls when the environment is made
+        if self.algo in SETTINGS and "policy" not in hyperparams:
+            hyperparams["policy"] = saved_hyperparams["policy"] = policy_for(env.observation_space)
+        prepared: dict[str, Any] = super()._preprocess_action_noise(hyperparams, saved_hyperparams, env)
+        return prepared
 
 
 def register() -> None:

@@ -23,7 +23,7 @@ from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 from sb3_angc import ANGC
 from sb3_angc.angc.features import RunningNormalization
 from tests.agents import TINY
-from tests.envs import ScriptedEnv, counter
+from tests.envs import Parts, ScriptedEnv, counter
 
 
 class Bandit(gym.Env[Any, Any]):
@@ -319,6 +319,26 @@ def test_width_behind_the_convolutions(kind: str) -> None:
         model = ANGC(kind, env, policy_kwargs=kwargs, buffer_size=50, device="cpu")
         assert model.policy.controller.layer_sizes[2:] == [*expected, 2]
         assert model.policy.generator.layer_sizes[1:-1] == ([128, 128] if net_arch is None else net_arch)
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Parts", "FrozenLake-v1"])
+def test_values_of_what_an_environment_returns(name: str) -> None:
+    """One observation as it comes, or a batch of them, has the values of its tensors."""
+    env: gym.Env[Any, Any] = Parts() if name == "Parts" else gym.make(name)
+    policy = ANGC(env, **TINY).policy
+    observations = [env.reset(seed=seed)[0] for seed in range(3)]
+    batch: Any
+    if isinstance(observations[0], dict):
+        batch = {key: np.stack([each[key] for each in observations]) for key in observations[0]}
+    else:
+        batch = np.stack(observations)
+    tensors, _ = policy.obs_to_tensor(batch)
+    expected = policy.controller.project(policy.features(tensors))
+    assert th.equal(policy.q_values(tensors), expected)
+    assert th.equal(policy.q_values(batch), expected)
+    assert th.equal(policy.q_net(batch), expected)
+    for observation, value in zip(observations, expected, strict=True):
+        th.testing.assert_close(policy.q_values(observation), value[None])
 
 
 def test_q_net_reads_as_dqns(tmp_path: Path) -> None:

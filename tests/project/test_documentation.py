@@ -162,6 +162,16 @@ def look_up(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_studies_and_reports_are_written_where_git_ignores_them(page: Path) -> None:
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    for words in commands(page):
+        if words[:3] == ["python", "-m", "benchmarks"] and (flags := {"-o", "--output"} & set(words)):
+            output = words[words.index(flags.pop()) + 1]
+            is_committed = (ROOT / output).is_dir()  # and named on purpose
+            assert is_committed or f"{output.split('/')[0]}/" in ignored, words
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
 def test_links_within_the_repository(page: Path) -> None:
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -195,6 +205,27 @@ def test_crowded_sentences_are_found() -> None:
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "results.md"], ids=name)
 def test_numbers_stand_in_tables(page: Path) -> None:
     assert not crowded_sentences(page.read_text(encoding="utf-8"))
+
+
+def test_the_first_install_is_enough_for_the_first_block() -> None:
+    """What the progress bar and the commands beside it import is in the extra that the README installs."""
+    install, *_ = (words for words in commands(README) if words[:2] == ["pip", "install"])
+    assert install[-1] == ".[extra]"
+    first = next(blocks(README, "python"))
+    assert "progress_bar=True" in first.code
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"tqdm", "rich", "pyyaml", "gymnasium[classic-control]", "sb3_angc[plots,safe]"} <= set(
+        extras["extra"]
+    )
+
+
+def test_the_container_makes_what_the_makefile_has() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    made = [line.removeprefix("RUN ").split() for line in lines if line.startswith("RUN make")]
+    made += [ast.literal_eval(line.removeprefix("CMD ")) for line in lines if line.startswith("CMD")]
+    assert [words[0] for words in made] == ["make", "make"]
+    for words in made:
+        look_up(words)
 
 
 def test_the_front_page_is_short() -> None:

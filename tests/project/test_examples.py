@@ -51,9 +51,10 @@ def test_compare_with_dqn(run: Run) -> None:
 
 def test_circuit_regression(run: Run) -> None:
     errors = [float(number) for number in re.findall(r"\d\.\d+", run("circuit_regression", steps=500))]
-    variance, circuit, backpropagation = errors
-    assert circuit < 0.05 * variance
-    assert backpropagation < 0.05 * variance
+    assert len(errors) == 3
+    circuit, backpropagation, _ = errors
+    assert max(errors) < 0.05
+    assert circuit == pytest.approx(backpropagation, rel=0.5)  # from the same weights
 
 
 def test_custom_environment(run: Run) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -120,6 +121,33 @@ def test_normalized_rewards_go_on_exactly(tmp_path: Path) -> None:
     assert equal(model.get_parameters(), uninterrupted.get_parameters())
 
 
+def recipe(total: int, every: int) -> str:
+    """The script of `docs/resuming.md`, for a shorter run."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "resuming.md").read_text(encoding="utf-8")
+    [script] = [
+        part for part in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "SaveEverything" in part
+    ]
+    return str(script).replace("50_000", str(total)).replace("10_000", str(every))
+
+
+def test_the_script_of_the_page_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = recipe(total=1600, every=400)
+    ends = []
+    for name in ("uninterrupted", "killed"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        if name == "killed":
+            killed = script.replace("return True", "return self.num_timesteps < 1500 or exit(7)")
+            ran = subprocess.run([sys.executable, "-c", killed], timeout=900)
+            assert ran.returncode == 7
+        known: dict[str, Any] = {"__name__": "recipe"}
+        exec(script, known)
+        assert known["model"].num_timesteps == 1600
+        ends.append(known["model"].get_parameters())
+    assert (known["model"]._n_updates, ("env" in known)) == (150, True)  # that it went on from 1200
+    assert equal(*ends)
+
+
 def test_resuming_needs_the_random_states(tmp_path: Path) -> None:
     """The test above can fail: with a seed of its own a loaded run draws other numbers."""
     ANGC("MlpPolicy", make_env(), **SETTINGS).learn(100, SaveEverything(tmp_path, at=60))
@@ -134,6 +162,17 @@ def test_resuming_needs_the_random_states(tmp_path: Path) -> None:
         ends.append(loaded.policy.state_dict())
     assert equal(ends[0], ends[1])
     assert not equal(ends[0], ends[2])
+
+
+def test_the_environment_of_a_loaded_agent_may_be_an_id(saved: tuple[ANGC, Path]) -> None:
+    model, path = saved
+    loaded = ANGC.load(path, env="CartPole-v1", device="cpu")
+    assert loaded.get_env().envs[0].spec.id == "CartPole-v1"  # type: ignore[union-attr]
+    assert loaded.learn(50, reset_num_timesteps=False).num_timesteps > model.num_timesteps
+    with pytest.raises(ValueError, match=r"env='CartPol-v1' is not a registered environment: .*`CartPole`"):
+        ANGC.load(path, env="CartPol-v1")
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        ANGC.load(path, env="Acrobot-v1")
 
 
 def test_saving_does_not_disturb_training(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_round_trip(tmp_path: Path) -> None:
         device="cpu",
     ).learn(200)
     model.save_safe(tmp_path / "agent")
-    loaded = ANGC.load_safe(tmp_path / "agent", env=gym.make("CartPole-v1"), device="cpu")
+    loaded = ANGC.load_safe(tmp_path / "agent", env="CartPole-v1", device="cpu")
     for name, value in model.policy.state_dict().items():
         assert th.equal(value, loaded.policy.state_dict()[name]), name
     assert isinstance(loaded.policy.optimizer, th.optim.SGD)

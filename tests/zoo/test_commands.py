@@ -184,6 +184,20 @@ def test_plot_train_draws_each_run(logs: Path, cwd: Path) -> None:
     assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 10
 
 
+def test_tracking_without_a_network(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's record of a run has its settings and the logged keys."""
+    pytest.importorskip("wandb", reason="wandb is in no extra")
+    pytest.importorskip("tensorboard", reason="tensorboard is in the extra 'extra'")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    command = ["train", "--algo", "angc", *TINY, "-f", "logs", "-params", "learning_starts:100"]
+    ran = zoo(*command, "--track", "--wandb-project-name", "angc", cwd=cwd)
+    assert ran.returncode == 0, ran.stderr
+    [record] = cwd.glob("wandb/offline-run-*/*.wandb")
+    content = record.read_bytes()
+    for part in (b"train/epistemic_reward", b"sb3_angc.hyperparams", b"learning_starts"):
+        assert part in content
+
+
 def test_unknown_commands_and_algorithms_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fly"]) == 2
     assert "usage: python -m sb3_angc.zoo {train,enjoy" in capsys.readouterr().err
@@ -213,6 +227,17 @@ class Pair(gym.Env[Any, Any]):
         self.observation_space = space
 
 
+class Drawn(Pair):
+    """Observes at random."""
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        super().reset(**kwargs)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
 NUMBER = spaces.Discrete(2)
 
 
@@ -238,6 +263,34 @@ def test_what_cannot_be_trained_is_told_in_a_line(space: spaces.Space[Any], tmp_
         del gym.registry["Pair-v0"]
 
 
+@pytest.mark.parametrize(
+    ("space", "policy"),
+    [
+        (spaces.Dict(box=spaces.Box(0, 1, (3,)), number=NUMBER), "MultiInputPolicy"),
+        (spaces.Box(0, 255, (8, 8, 1), np.uint8), "CnnPolicy"),
+        (spaces.Box(-1, 1, (3,)), "MlpPolicy"),
+    ],
+    ids=str,
+)
+def test_an_environment_without_settings_gets_the_policy_of_its_observations(
+    space: spaces.Space[Any], policy: str, tmp_path: Path
+) -> None:
+    command = ["train", "--algo", "angc", "--env", "Drawn-v0", "-n", "40", "-f", str(tmp_path), "-params"]
+    command += ["buffer_size:50", "learning_starts:20"]
+    gym.register("Drawn-v0", entry_point=lambda **_: Drawn(space), max_episode_steps=10)
+    try:
+        assert main(command) == 0
+        run = tmp_path / "angc" / "Drawn-v0_1" / "Drawn-v0"
+        assert load_yaml(run / "config.yml")["policy"] == policy
+        model = ANGC.load(run.parent / "Drawn-v0.zip", device="cpu")
+        assert model.policy_class is ANGC.policy_aliases[policy]
+        if policy == "MultiInputPolicy":  # what is named is not overruled
+            with pytest.raises(SystemExit, match="You must use `MultiInputPolicy`"):
+                main([*command, "policy:'MlpPolicy'"])
+    finally:
+        del gym.registry["Drawn-v0"]
+
+
 def test_missions_of_minigrid_are_told_in_a_line(tmp_path: Path) -> None:
     """And the wrappers that the line names help."""
     pytest.importorskip("minigrid", reason="MiniGrid is in the extra 'bench'")
@@ -246,8 +299,7 @@ def test_missions_of_minigrid_are_told_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^error: observation_space\['mission'\]=.* its FlatObsWrapper$"):
         main(command)
     assert main([*command, "env_wrapper:'minigrid.wrappers.FlatObsWrapper'"]) == 0
-    wrapper, policy = "env_wrapper:'minigrid.wrappers.ImgObsWrapper'", "policy:'CnnPolicy'"
-    assert main([*command, wrapper, policy]) == 0
+    assert main([*command, "env_wrapper:'minigrid.wrappers.ImgObsWrapper'"]) == 0
 
 
 def test_module_of_settings_has_settings_alone() -> None:

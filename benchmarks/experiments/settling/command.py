@@ -13,7 +13,7 @@ from benchmarks.experiments.settling import measure, page
 from benchmarks.experiments.settling.circuits import CONDITIONS
 from benchmarks.report import figures, pages
 from benchmarks.runner.errors import Parser
-from benchmarks.runner.provenance import ROOT
+from benchmarks.runner.provenance import ROOT, RUNS
 from benchmarks.runner.results import kept_or_measured
 
 FOLDER = ROOT / "benchmarks" / "results" / "settling"
@@ -23,7 +23,12 @@ def main(arguments: list[str]) -> int:
     """Run the missing cells, print the table and draw the figure."""
     parser = Parser(prog="python -m benchmarks settling", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of results, table and figure")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=RUNS / "settling",
+        help="folder of results, table and figure (default: runs/settling)",
+    )
     options = parser.parse_args(arguments)
     th.set_num_threads(1)
     cells: page.Cells = {}
@@ -34,7 +39,7 @@ def main(arguments: list[str]) -> int:
         )
     table = page.report(cells)
     (options.output / "README.md").write_text(table, encoding="utf-8")
-    if options.output == FOLDER:
+    if options.output.resolve() == FOLDER:
         pages.fill(pages.DOCS / "circuit.md", {"settling": table})
     with style.context(["default", figures.STYLE]):
         figures.save(page.draw(cells), options.output / "settling")

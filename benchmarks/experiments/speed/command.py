@@ -15,7 +15,7 @@ from benchmarks.experiments.speed import breakdown, comparisons, compiled, figur
 from benchmarks.experiments.speed.plan import FULL, QUICK, Plan
 from benchmarks.report import pages
 from benchmarks.runner.errors import Parser
-from benchmarks.runner.provenance import ROOT, provenance
+from benchmarks.runner.provenance import ROOT, RUNS, provenance
 from benchmarks.runner.results import read_json, write_json
 
 FOLDER = ROOT / "benchmarks" / "results" / "speed"
@@ -101,14 +101,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "sections", nargs="*", help=f"what to measure, of {', '.join(SECTIONS)} (default: all)"
     )
-    parser.add_argument("--output", type=Path, help=f"folder (default: {FOLDER.relative_to(ROOT)})")
-    parser.add_argument("--quick", action="store_true", help="a little of everything, into runs/speed")
+    parser.add_argument(
+        "--output", type=Path, help="folder (default: runs/speed; with --quick, runs/speed_quick)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a little of everything, nothing compiled")
     parser.add_argument("--show", action="store_true", help="measure nothing: tables and figures again")
     options = parser.parse_args(arguments)
     for section in options.sections:
         if section not in SECTIONS:
             parser.error(f"{section!r} is not a section: choose from {', '.join(SECTIONS)}")
-    folder = options.output or (ROOT / "runs" / "speed" if options.quick else FOLDER)
+    folder = options.output or RUNS / ("speed_quick" if options.quick else "speed")
     path = folder / "speed.json"
     results: dict[str, Any] = read_json(path) if path.exists() or options.show else {}
     if not options.show:
@@ -117,5 +119,5 @@ def main(arguments: Sequence[str]) -> int:
         for section in options.sections or SECTIONS:
             results[section] = measure(section, QUICK if options.quick else FULL, load)
             write_json(path, results)
-    show(results, folder, PAGE if folder == FOLDER else None)
+    show(results, folder, PAGE if folder.resolve() == FOLDER else None)
     return 0

@@ -33,6 +33,11 @@ class Plan:
     profiled: int = 100
     compiler: str = "inductor"
 
+    @property
+    def compiled(self) -> str:
+        """What updates are called that have gone through the compiler."""
+        return "compiled" if self.compiler == "inductor" else f"traced, not compiled ({self.compiler})"
+
 
 FULL = Plan()
 QUICK = Plan(

@@ -1,0 +1,27 @@
+"""Environments by their id."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import gymnasium as gym
+from stable_baselines3.common.base_class import maybe_make_env
+from stable_baselines3.common.type_aliases import GymEnv
+
+
+def make_env(env: GymEnv | str, verbose: int = 0, policies: Iterable[str] = ()) -> GymEnv:
+    """
+    :param env: An environment, which is returned as it is, or the id of a registered one
+    :param verbose: From 1 on, a line says that one is made
+    :param policies: What the id may be a misspelling of
+    :return: The environment
+    :raises ValueError: If no environment has this id
+    """
+    try:
+        made: GymEnv = maybe_make_env(env, verbose)
+    except gym.error.UnregisteredEnv as error:
+        close = difflib.get_close_matches(str(env), policies, n=1)
+        meant = f" Or is the policy {close[0]!r} meant?" if close else ""
+        raise ValueError(f"env={env!r} is not a registered environment: {error}{meant}") from error
+    return made
