@@ -20,8 +20,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_angc.angc.policies import ANGCPolicy
 
 DEFAULT_N_STEPS = 5
-# Batches are sampled together up to so many numbers in all their observations.
-FEATURES_AT_ONCE = 2**20
+# Batches are sampled together up to so many numbers in all their observations and actions.
+NUMBERS_AT_ONCE = 2**20
 
 
 class SuccessorSamples(NamedTuple):
@@ -224,7 +224,8 @@ def batches(
     :param policy: The policy, whose normalisation goes on
     :param n_batches: Number of batches, of ``batch_size`` transitions each. Others as in :func:`draw`
     """
-    at_once = max(FEATURES_AT_ONCE // (batch_size * policy.features_extractor.features_dim), 1)
+    n_numbers = policy.features_extractor.features_dim + policy.action_parts.n_outputs
+    at_once = max(NUMBERS_AT_ONCE // (batch_size * n_numbers), 1)
     for first in range(0, n_batches, at_once):
         n = min(at_once, n_batches - first)
         samples = draw(buffer, n_steps, gamma, env, n * batch_size)

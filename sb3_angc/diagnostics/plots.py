@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from sb3_angc.circuit import CircuitDiagnostics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Of which an epistemic reward is the mean where no action is given, at most
+MOST_ACTIONS = 100
 # What `CircuitDiagnosticsCallback.history` holds
 History = Sequence[tuple[int, dict[str, CircuitDiagnostics]]]
 
@@ -86,7 +89,8 @@ def plot_epistemic_reward(
     :param axes: Where to draw; ``None`` makes a figure
     :return: The axes, with one image; row ``i`` of its data belongs to the ``i``-th value of the
         observation's second number
-    :raises ValueError: If the observations are not two bounded numbers, or the state cannot be set
+    :raises ValueError: If the observations are not two bounded numbers, the state cannot be set, or there are
+        too many actions
     """
     space = env.observation_space
     if not isinstance(space, spaces.Box) or space.shape != (2,) or not space.is_bounded():
@@ -97,6 +101,11 @@ def plot_epistemic_reward(
     if not hasattr(env.unwrapped, "state"):
         raise ValueError(f"env={env} is not allowed: it has no attribute 'state' that could be set")
     parts = model.policy.action_parts
+    if action is None and math.prod(parts.sizes) > MOST_ACTIONS:
+        raise ValueError(
+            f"action=None is not allowed: there are {math.prod(parts.sizes)} actions, and the mean is taken "
+            f"over at most {MOST_ACTIONS}"
+        )
     actions = parts.actions(parts.every()).cpu().numpy() if action is None else [action]
     columns, rows = (
         np.linspace(low, high, resolution) for low, high in zip(space.low, space.high, strict=True)

@@ -475,6 +475,9 @@ def test_epistemic_reward_of_continuous_actions_is_drawn() -> None:
         for force in (-1, 0, 1)
     ]
     np.testing.assert_allclose(whole, np.mean(of_each, axis=0), rtol=1e-5)
+    many = ANGC(env, **{**TINY, "policy_kwargs": {"action_bins": 101}})
+    with pytest.raises(ValueError, match="there are 101 actions, and the mean is taken over at most 100"):
+        plot_epistemic_reward(many, gym.make("MountainCarContinuous-v0"), resolution=4)
 
 
 # What is refused
