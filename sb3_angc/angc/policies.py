@@ -173,9 +173,8 @@ class ANGCPolicy(BasePolicy):
             *self._hidden_sizes("controller"),
             self.action_parts.n_outputs,
         ]
-        self.controller = self._make_circuit(
-            controller_layers, "controller", output_init_scale=self._value_scale()
-        )
+        scale = self._value_scale()
+        self.controller = self._make_circuit(controller_layers, "controller", output_init_scale=scale)
         # Where it only predicts, the target needs no error weights of its own.
         settings = self.controller.settings
         feedback = "tied" if settings.settles_at_projection else settings.feedback

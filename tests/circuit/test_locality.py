@@ -6,7 +6,7 @@ import pytest
 import torch as th
 
 from sb3_angc.circuit import NGCCircuit
-from sb3_angc.circuit.inference import step_sizes
+from sb3_angc.circuit.inference import step_simultaneously, step_sizes
 from sb3_angc.circuit.layers import Convolution
 from tests.circuit.states import predictions_of, start
 
@@ -33,17 +33,12 @@ def test_news_of_the_output_travel_one_layer_a_step(steps: int) -> None:
     assert learns == [*has_moved, True]
 
 
-def test_news_of_a_weight_travel_one_layer_a_step() -> None:
-    """Synapses that change between two steps are felt by the layers at their two ends only."""
+def test_an_error_is_felt_by_its_own_layer_and_by_the_one_that_predicts_it() -> None:
     circuit, x, y = example(inference_steps=1)
     state = circuit.settle(x, y)
-    step = circuit.settings.order
-    from sb3_angc.circuit.inference import STEPS
-
-    same = STEPS[step](circuit.bundles, circuit.settings, state, 1)
-    circuit.bundles[2].error_weight.mul_(1.5)  # carries errors of hidden layer 2 back to hidden layer 1
-    state.errors[2].normal_()
-    other = STEPS[step](circuit.bundles, circuit.settings, state, 1)
+    same = step_simultaneously(circuit.bundles, circuit.settings, state, 1)
+    state.errors[2].normal_()  # of the third hidden layer
+    other = step_simultaneously(circuit.bundles, circuit.settings, state, 1)
     has_changed = [not th.equal(a, b) for a, b in zip(same.potentials, other.potentials, strict=True)]
     assert has_changed == [False, True, True, False]
 
