@@ -19,6 +19,7 @@ from benchmarks.experiments.speed import (
     command,
     compiled,
     figure,
+    gpu,
     growth,
     page,
     products,
@@ -192,6 +193,12 @@ def test_a_machine_that_cannot_compile_is_told() -> None:
     assert row["missing"] in page.table({"rows": [row], **command.conditions(), "load": 0.0})
 
 
+def test_where_there_is_no_gpu_a_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(th.cuda, "is_available", lambda: False)
+    (row,) = gpu.measure(FULL, print)
+    assert "no GPU" in row["missing"]
+
+
 def test_quick_run_writes_complete_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["speed", "--quick", "--output", str(tmp_path)]) == 0
     results: dict[str, Any] = json.loads((tmp_path / "speed.json").read_text())
@@ -209,6 +216,11 @@ def test_quick_run_writes_complete_files(tmp_path: Path, capsys: pytest.CaptureF
         clock = "bytes" if "memory" in row["name"] else "wall"
         assert row["ours"][clock] > 0
         assert row["ratio"][clock]["low"] <= row["ratio"][clock]["median"] <= row["ratio"][clock]["high"]
+    assert [row["name"].split(" / ")[1] for row in results["gpu"]["rows"]] == [
+        "SB3 DQN, width 16, batch 8, on cpu",
+        "SB3 DQN, images of 36 x 36 x 4, batch 32, on cpu",
+    ]
+    assert all(row["ours"]["wall"] > 0 for row in results["gpu"]["rows"])
     memory = results["table"]["rows"][-1]
     assert 100 * 2**20 < memory["ours"]["bytes"] < 4 * 2**30  # torch alone is more than 100 MiB
     assert len(results["growth"]["rows"]) == len(growth.grid(QUICK))
