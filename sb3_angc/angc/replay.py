@@ -8,6 +8,7 @@ are summed up and the value of the rest is *bootstrapped*.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -63,16 +64,19 @@ class SuccessorReplayBuffer(NStepReplayBuffer):
         powers = self.gamma ** np.arange(self.n_steps, dtype=np.float32)
         terminated = self.dones[last, envs] * (1 - self.timeouts[last, envs])
 
+        # What an index array picks is a copy already.
+        tensor = functools.partial(self.to_torch, copy=False)
+
         def observations(stored: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> th.Tensor:
-            return self.to_torch(np.asarray(self._normalize_obs(stored[rows, envs], env)))
+            return tensor(np.asarray(self._normalize_obs(stored[rows, envs], env)))
 
         return SuccessorSamples(
             observations(self.observations, batch_inds),
-            self.to_torch(self.actions[batch_inds, envs]),
+            tensor(self.actions[batch_inds, envs]),
             observations(self.next_observations, last),
-            self.to_torch(terminated[:, None]),
-            self.to_torch((rewards * powers * counts).sum(axis=1, keepdims=True)),
-            self.to_torch(self.gamma ** n_counted.astype(np.float32)),
+            tensor(terminated[:, None]),
+            tensor((rewards * powers * counts).sum(axis=1, keepdims=True)),
+            tensor(self.gamma ** n_counted.astype(np.float32)),
             observations(self.next_observations, batch_inds),
         )
 
