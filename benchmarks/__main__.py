@@ -11,6 +11,7 @@ COMMANDS = {
     "report": "report.report",
     "regression": "experiments.regression",
     "settling": "experiments.settling",
+    "ladder": "experiments.ladder",
     "speed": "experiments.speed",
 }
 

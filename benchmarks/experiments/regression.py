@@ -82,6 +82,7 @@ LEARNERS: dict[str, dict[str, Any] | None] = {
     "settled, decay": DECAY,
     "settled, tied": {"preset": "settled", "feedback": "tied"},
     "released": {"preset": "released"},
+    "ngc": {"preset": "ngc"},
     "paper": {"preset": "paper"},
 }
 
@@ -89,12 +90,15 @@ LEARNERS: dict[str, dict[str, Any] | None] = {
 def setup(learner: str) -> dict[str, Any]:
     """:return: What a learner's results depend on; results of another setup are measured again"""
     options = LEARNERS[learner]
+    settings = None if options is None else make_settings(**options)
+    read_out = {} if settings is None or settings.settles_at_projection else {"read_out": "settled"}
     return {
+        **read_out,
         "steps": STEPS,
         "batch_size": BATCH_SIZE,
         "hidden": HIDDEN,
         "learning_rate": LEARNING_RATE,
-        "circuit": None if options is None else make_settings(**options).as_dict(),
+        "circuit": None if settings is None else settings.as_dict(),
         "decay": _decay_settings() if learner == DECAYED else None,
     }
 
@@ -144,7 +148,8 @@ def run_cell(dataset: str, learner: str, seed: int) -> dict[str, Any]:
                 decay.step(optimizer.param_groups[0]["lr"])
         schedule.step()
     with th.no_grad():
-        error = (((network or circuit)(x_test) - y_test).square().mean() / y_test.var()).item()
+        predict = circuit.infer if network is None else network
+        error = ((predict(x_test) - y_test).square().mean() / y_test.var()).item()
     return {
         "dataset": dataset,
         "learner": learner,

@@ -9,6 +9,7 @@ import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from sb3_angc.angc.actions import ActionParts
 from sb3_angc.circuit import NGCCircuit
 
 
@@ -29,23 +30,29 @@ class ActionValues:
     :param policy: Makes tensors of observations
     :param features: What the circuit sees of them
     :param circuit: The controller or the target controller
+    :param parts: What its outputs stand for
     """
 
     def __init__(
-        self, policy: BasePolicy, features: Callable[[PyTorchObs], th.Tensor], circuit: NGCCircuit
+        self,
+        policy: BasePolicy,
+        features: Callable[[PyTorchObs], th.Tensor],
+        circuit: NGCCircuit,
+        parts: ActionParts,
     ) -> None:
         self.policy = policy
         self.features = features
         self.circuit = circuit
+        self.parts = parts
 
     def __call__(self, obs: Any) -> th.Tensor:
-        """The value of each action, ``(batch, n_actions)``; observations as in :func:`as_tensors`."""
-        return self.circuit.project(self.features(as_tensors(self.policy, obs)))
+        """As :meth:`~sb3_angc.angc.policies.ANGCPolicy.q_values` of a policy."""
+        return self.circuit.infer(self.features(as_tensors(self.policy, obs)))
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """The best action of an observation, or of each of many, as numpy's; no state."""
         obs, is_batch = self.policy.obs_to_tensor(observation)
-        actions = self(obs).argmax(dim=1).cpu().numpy()
+        actions = self.parts.actions(self.parts.best(self(obs))).cpu().numpy()
         return (actions if is_batch else actions[0]), None
 
     def save(self, path: str) -> None:
@@ -55,7 +62,7 @@ class ActionValues:
     def load(self, path: str, device: th.device | str = "auto") -> ActionValues:
         """What :meth:`save` wrote, beside this one, which stays as it is."""
         loaded: Any = type(self.policy).load(path, device)
-        return ActionValues(loaded, loaded.features, getattr(loaded, self.circuit.name))
+        return ActionValues(loaded, loaded.features, getattr(loaded, self.circuit.name), loaded.action_parts)
 
     def set_training_mode(self, mode: bool) -> None:
         """As the policy's."""

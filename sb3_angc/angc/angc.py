@@ -17,8 +17,10 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_angc.angc import arguments, replay, update
+from sb3_angc.angc.actions import SPACES
 from sb3_angc.angc.compiled import CompiledUpdate
 from sb3_angc.angc.epistemic import weight_left
+from sb3_angc.angc.exploration import ExploringAlgorithm
 from sb3_angc.angc.features import ImageExtractor, PartsExtractor
 from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
 from sb3_angc.angc.tuned import TunedAlgorithm
@@ -33,12 +35,14 @@ SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
 
 
-class ANGC(TunedAlgorithm):
+class ANGC(ExploringAlgorithm, TunedAlgorithm):
     """
     Active Neural Generative Coding (ANGC): Q-learning by two predictive coding circuits, without
     backpropagation.
 
     Paper: https://arxiv.org/abs/2107.07046
+
+    Actions may be Discrete, MultiDiscrete, MultiBinary or Box: see :mod:`sb3_angc.angc.actions`.
 
     The arguments up to ``_init_setup_model`` are DQN's, in DQN's order. The environment may also
     come first and alone, ``ANGC("CartPole-v1")``: the policy class is then chosen from its
@@ -70,7 +74,8 @@ class ANGC(TunedAlgorithm):
     :param target_update_interval: update the target controller every ``target_update_interval``
         environment steps.
     :param exploration_fraction: fraction of entire training period over which the exploration rate is reduced
-    :param exploration_initial_eps: initial value of random action probability
+    :param exploration_initial_eps: initial value of random action probability, of each part of an
+        action (see :class:`~sb3_angc.angc.actions.ActionParts`)
     :param exploration_final_eps: final value of random action probability
     :param max_grad_norm: The maximum norm of a circuit's local updates, ``inf`` for no limit
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to
@@ -97,6 +102,9 @@ class ANGC(TunedAlgorithm):
         the moved weights: faster after half a minute for compiling, a few seconds where torch finds
         what it compiled before, see ``docs/performance.md``. Needs a C++ compiler; where it does not work, a
         warning says why.
+    :param exploration_steps: The most steps that a random choice is kept in training (ez-greedy,
+        https://arxiv.org/abs/2006.01782): how many is drawn for each, ``n`` with a probability in proportion
+        to ``1 / n^2``. 1 is epsilon-greedy.
     :raises ValueError: If an argument is not allowed
     """
 
@@ -148,6 +156,7 @@ class ANGC(TunedAlgorithm):
         double_q: bool = True,
         clamp_all_actions: bool = False,
         compile_updates: bool = False,
+        exploration_steps: int = 1,
     ) -> None:
         policy, env = arguments.make_policy_and_env(policy, env, self.policy_aliases, verbose)
         has_parts = env is not None and isinstance(env.observation_space, spaces.Dict)
@@ -176,7 +185,7 @@ class ANGC(TunedAlgorithm):
             device=device,
             seed=seed,
             sde_support=False,
-            supported_action_spaces=(spaces.Discrete,),
+            supported_action_spaces=SPACES,
             support_multi_env=True,
         )
         self.exploration_initial_eps = exploration_initial_eps
@@ -194,6 +203,7 @@ class ANGC(TunedAlgorithm):
         self.double_q = double_q
         self.clamp_all_actions = clamp_all_actions
         self.compile_updates = compile_updates
+        self.exploration_steps = exploration_steps
 
         if _init_setup_model:
             if env is None:
@@ -325,52 +335,13 @@ class ANGC(TunedAlgorithm):
         rewards = self.alpha_instrumental * batch.rewards
         targets = update.target_values(policy, batch, rewards, self.double_q)
         values, clamped = update.clamp_values(policy, batch, targets, self.clamp_all_actions)
-        seen, came = update.clamp_generator(policy, batch.features, batch.taken, batch.successor_features)
+        seen, came = update.clamp_generator(
+            policy, batch.features, batch.action_inputs, batch.successor_features
+        )
         return {
             "controller": diagnose(policy.controller, batch.features, values, clamped, with_gradient),
             "generator": diagnose(policy.generator, seen, came, with_gradient=with_gradient),
         }
-
-    def predict(
-        self,
-        observation: np.ndarray[Any, Any] | dict[str, np.ndarray[Any, Any]],
-        state: tuple[np.ndarray[Any, Any], ...] | None = None,
-        episode_start: np.ndarray[Any, Any] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray[Any, Any], tuple[np.ndarray[Any, Any], ...] | None]:
-        """
-        Overrides the base_class predict function to include epsilon-greedy exploration, with a
-        draw of its own for each observation.
-
-        :param observation: the input observation
-        :param state: The last states (can be None, used in recurrent policies)
-        :param episode_start: The last masks (can be None, used in recurrent policies)
-        :param deterministic: Whether or not to return deterministic actions.
-        :return: the model's action and the next state
-            (used in recurrent policies)
-        """
-        # What `reset()` of Gymnasium returns: SB3 says what is wrong with it.
-        given: Any = observation
-        is_pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict)
-        if deterministic or is_pair:
-            return self.policy.predict(observation, state, episode_start, deterministic)
-        if isinstance(observation, dict):
-            if not observation:
-                raise ValueError(
-                    "observation={} is not allowed: it must have the parts of the observation space"
-                )
-            observation = {key: np.asarray(part) for key, part in observation.items()}
-        else:
-            observation = np.asarray(observation)
-        is_batch = self.policy.is_vectorized_observation(observation)
-        part = next(iter(observation.values())) if isinstance(observation, dict) else observation
-        draws = np.random.rand(len(part) if is_batch else 1)  # noqa: NPY002 -- seeded as in DQN
-        explores = draws < self.exploration_rate
-        actions = np.array([self.action_space.sample() if explore else 0 for explore in explores])
-        if not explores.all():
-            greedy, state = self.policy.predict(observation, state, episode_start, deterministic)
-            actions = np.where(explores, actions, greedy)
-        return actions if is_batch else actions.squeeze(axis=0), state
 
     def learn(
         self: SelfANGC,

@@ -13,6 +13,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_angc.angc.actions import ACTION_BINS, check_action_space
 from sb3_angc.angc.features import is_image
 from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.common.checks import (
@@ -27,7 +28,10 @@ from sb3_angc.common.checks import (
 )
 from sb3_angc.common.environments import make_env
 
-POSITIVE_INTEGERS = ("buffer_size", "batch_size", "n_steps", "target_update_interval", "_stats_window_size")
+POSITIVE_INTEGERS = (
+    *("buffer_size", "batch_size", "n_steps", "target_update_interval", "exploration_steps"),
+    "_stats_window_size",
+)
 FRACTIONS = ("gamma", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 WEIGHTS = ("alpha_instrumental", "alpha_epistemic", "learning_starts")
 
@@ -61,17 +65,13 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
     is_seed = seed is None or (is_integer(seed, 0) and seed < 2**32)
     require("seed", seed, is_seed, "an integer of at least 0")
 
-    actions = arguments["action_space"]
-    if isinstance(actions, spaces.Discrete) and actions.start != 0:
-        raise ValueError(
-            f"action_space={actions} is not allowed: actions must start at 0, as the controller's values do. "
-            "An ActionWrapper around the environment can shift them"
-        )
     kind = arguments["replay_buffer_class"]
     is_buffer = kind is None or (isinstance(kind, type) and issubclass(kind, ReplayBuffer))
     require("replay_buffer_class", kind, is_buffer, "a subclass of ReplayBuffer")
     for name in ("replay_buffer_kwargs", "policy_kwargs"):
         require(name, arguments[name], isinstance(arguments[name], dict), "a dict")
+    # Before the replay buffer takes its memory
+    check_action_space(arguments["action_space"], arguments["policy_kwargs"].get("action_bins", ACTION_BINS))
     return {name: value.item() for name, value in arguments.items() if isinstance(value, np.number)}
 
 
@@ -211,6 +211,7 @@ def make_policy_and_env(
 def _make_env(env: GymEnv | str, aliases: Iterable[str], verbose: int) -> GymEnv:
     made = make_env(env, verbose, aliases)
     check_observation_space(made.observation_space)
+    check_action_space(made.action_space)  # SB3 would refuse some in other words
     return made
 
 

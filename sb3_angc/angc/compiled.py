@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch as th
 
 from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.angc.replay import Batch
-from sb3_angc.angc.update import Learned, local_updates, update_circuits
-from sb3_angc.circuit.learning import check_norms, learn, learn_by_rule, parameters_of
-from sb3_angc.circuit.rules import RULES, OptimizerRule, rule_of
+from sb3_angc.angc.update import Learned, LocalUpdates, Updates, local_updates, update_circuits
+from sb3_angc.circuit import NGCCircuit
+from sb3_angc.circuit.learning import joint_norm, learn, learn_by_rule, numbers_of, parameters_of, scales
+from sb3_angc.circuit.rules import RULES, rule_of, state_of
 from sb3_angc.common.compiling import CompiledIfPossible
 
-R = TypeVar("R")
 
-
-def update_by_rule(
+def updates_and_norms(
     policy: ANGCPolicy,
     batch: Batch,
     instrumental_weight: float,
     epistemic_weight: th.Tensor | None,
     double_q: bool,
     clamp_all_actions: bool,
-    max_norm: float | None,
-    rule: OptimizerRule,
-    learning_rate: th.Tensor,
-) -> tuple[Learned, th.Tensor]:
+) -> tuple[LocalUpdates, th.Tensor]:
     """
-    :func:`~sb3_angc.angc.update.update_circuits` in operations on tensors alone.
-
-    :param rule: The optimizer's
-    :param learning_rate: A number. Other parameters as there
-    :return: As there, and the norms of :func:`~sb3_angc.circuit.learning.learn_by_rule`
+    :func:`~sb3_angc.angc.update.local_updates`, and the norm of each circuit's, ``(circuits,)``.
     """
     found = local_updates(policy, batch, instrumental_weight, epistemic_weight, double_q, clamp_all_actions)
-    norms = learn_by_rule(found.by_circuit(policy), rule, learning_rate, max_norm)
-    return Learned(found.loss, found.epistemic_reward), norms
+    return found, th.stack([joint_norm(updates) for updates in found.by_circuit(policy).values()])
 
 
 class CompiledUpdate:
@@ -53,8 +44,8 @@ class CompiledUpdate:
 
     def __init__(self, verbose: int = 0, backend: str = "inductor") -> None:
         self.verbose = verbose
-        self.whole = CompiledIfPossible(update_by_rule, backend)
-        self.local = CompiledIfPossible(local_updates, backend)
+        self.find = CompiledIfPossible(updates_and_norms, backend)
+        self.learn = CompiledIfPossible(learn_by_rule, backend)
         self._is_told = False
 
     def __call__(
@@ -70,39 +61,50 @@ class CompiledUpdate:
         # Compiled code expects the layout in memory that it was compiled for.
         batch = Batch._make(part.contiguous() for part in batch)
         asked = (policy, batch, instrumental_weight, epistemic_weight, double_q, clamp_all_actions)
-        circuits = [policy.controller] if epistemic_weight is None else [policy.controller, policy.generator]
         key: tuple[Any, ...] = (
             *((tuple(part.shape), part.dtype, part.device) for part in batch),
-            *(circuit.settings for circuit in circuits),
-            *(instrumental_weight, double_q, clamp_all_actions, max_norm),
+            *(policy.controller.settings, policy.generator.settings),
+            *(instrumental_weight, epistemic_weight is None, double_q, clamp_all_actions),
         )
-        optimizer = policy.optimizer
-        if type(optimizer) not in RULES:
-            self._tell_what_is_left_out(optimizer)
-            found = self._run(self.local, key, batch, *asked) or local_updates(*asked)
-            learn(found.by_circuit(policy), optimizer, max_norm)
-            return Learned(found.loss, found.epistemic_reward)
-        rule = rule_of(optimizer, parameters_of(circuits))
-        if rule is None:
-            return update_circuits(*asked, max_norm)
-        rate = th.tensor(optimizer.param_groups[0]["lr"]).to(batch.features)
-        key = (*key, type(optimizer).__name__, repr(rule.options))
-        done = self._run(self.whole, key, batch, *asked, max_norm, rule, rate)
-        if done is None:
-            return update_circuits(*asked, max_norm)
-        learned, norms = done
-        check_norms(dict(zip(circuits, norms.tolist(), strict=True)))
-        return learned
-
-    def _run(
-        self, compiled: CompiledIfPossible[..., R], key: Hashable, batch: Batch, *arguments: Any
-    ) -> R | None:
-        if self.verbose >= 1 and compiled.works and not compiled.has(key):
+        if self.verbose >= 1 and self.find.works and not self.find.has(key):
             print(
                 "Compiling the updates: about half a minute, or some seconds where torch finds what it "
                 "compiled before"
             )
-        return compiled(key, batch.features.device, *arguments)
+        device = batch.features.device
+        done = self.find(key, device, *asked)
+        if done is None:
+            return update_circuits(*asked, max_norm)
+        found, norms = done
+        updates = found.by_circuit(policy)
+        factors = scales(dict(zip(updates, norms.tolist(), strict=True)), max_norm)
+        if not self._learn(updates, factors, policy.optimizer, key):
+            learn(updates, policy.optimizer, max_norm)
+        return Learned(found.loss, found.epistemic_reward)
+
+    def _learn(
+        self,
+        updates: Mapping[NGCCircuit, Updates],
+        factors: Mapping[NGCCircuit, float],
+        optimizer: th.optim.Optimizer,
+        key: tuple[Any, ...],
+    ) -> bool:
+        """:return: Whether the circuits have learned; otherwise nothing has changed"""
+        rule = rule_of(optimizer)
+        if rule is None:
+            self._tell_what_is_left_out(optimizer)
+            return False
+        state = state_of(optimizer, parameters_of(updates))
+        if state is None:
+            return False
+        options = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+        numbers = th.tensor(numbers_of(factors, rule, state, options))
+        del options["lr"]  # which changes, and is among the numbers
+        key = (*key, type(optimizer).__name__, repr(options))
+        weights = parameters_of(updates)[0]
+        each = list(updates), list(updates.values())
+        self.learn(key, weights.device, *each, rule.move, state, options, numbers.to(weights))
+        return self.learn.works
 
     def _tell_what_is_left_out(self, optimizer: th.optim.Optimizer) -> None:
         if not self._is_told:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
 
 from sb3_angc.angc.action_values import ActionValues, as_tensors
+from sb3_angc.angc.actions import ACTION_BINS, ActionParts
 from sb3_angc.angc.activations import activation_of
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.angc.features import (
@@ -25,6 +28,7 @@ from sb3_angc.angc.features import (
     default_hidden_sizes,
     observation_layers,
 )
+from sb3_angc.angc.optimizer import make_optimizer
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
 from sb3_angc.circuit.settings import make_settings
@@ -77,11 +81,12 @@ class ANGCPolicy(BasePolicy):
         ``(channels, kernel_size[, stride[, padding]])`` each. ``None`` chooses by the image's size: the
         three of SB3's ``NatureCNN`` from 36 x 36 on, ``[(16, 3, 2), (32, 3, 2)]`` from 13 x 13 on,
         ``[(16, 3)]`` for smaller ones.
+    :param action_bins: Values that each number of a Box action can take, evenly spaced from its lower to its
+        upper bound: 3 are low, middle and high, 2 are bang-bang. Other actions have their own values.
     :raises ValueError: If an argument is not allowed
     """
 
     default_features_extractor: ClassVar[type[BaseFeaturesExtractor]] = FlattenExtractor
-    action_space: spaces.Discrete
     controller: NGCCircuit
     controller_target: NGCCircuit
     generator: NGCCircuit
@@ -89,7 +94,7 @@ class ANGCPolicy(BasePolicy):
     def __init__(
         self,
         observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete,
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
         activation_fn: str | Activation | type[nn.Module] | None = None,
@@ -103,6 +108,7 @@ class ANGCPolicy(BasePolicy):
         normalize_features: bool = True,
         epistemic_scale: EpistemicScale = "maximum",
         cnn_arch: Sequence[Sequence[int]] | None = None,
+        action_bins: int = ACTION_BINS,
     ) -> None:
         extractor = features_extractor_class or self.default_features_extractor
         if not normalize_images and issubclass(extractor, (ImageExtractor, PartsExtractor)):
@@ -125,6 +131,7 @@ class ANGCPolicy(BasePolicy):
         self.normalize_features = normalize_features
         self.epistemic_scale = epistemic_scale
         self.cnn_arch = cnn_arch
+        self.action_bins = action_bins
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -159,28 +166,29 @@ class ANGCPolicy(BasePolicy):
         self.normalization = (
             RunningNormalization(n_others) if self.normalize_features and n_others > 0 else None
         )
-        n_actions = int(self.action_space.n)
-        hidden = self._hidden_sizes("controller")
-        if dense_size is not None:
-            hidden = [dense_size, *hidden]
+        self.action_parts = ActionParts(self.action_space, self.action_bins)
         controller_layers: list[Layer] = [
             *observation_layers(images, n_others, self.cnn_arch),
-            *hidden,
-            n_actions,
+            *([] if dense_size is None else [dense_size]),
+            *self._hidden_sizes("controller"),
+            self.action_parts.n_outputs,
         ]
-        self.controller = self._make_circuit(
-            controller_layers, "controller", output_init_scale=self._value_scale()
-        )
-        # The target only predicts: it needs no error weights of its own.
-        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback="tied")
+        scale = self._value_scale()
+        self.controller = self._make_circuit(controller_layers, "controller", output_init_scale=scale)
+        # Where it only predicts, the target needs no error weights of its own.
+        settings = self.controller.settings
+        feedback = "tied" if settings.settles_at_projection else settings.feedback
+        self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback=feedback)
         self.update_target(tau=1.0)
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
         self.generator = self._make_circuit(
-            [n_seen + n_actions, *self._hidden_sizes("generator"), n_seen], "generator"
+            [n_seen + self.action_parts.input_size, *self._hidden_sizes("generator"), n_seen], "generator"
         )
         self.epistemic_reward = EpistemicReward(self.epistemic_scale)
-        self.optimizer = self._make_optimizer(lr_schedule(1))
+        self.optimizer = make_optimizer(
+            self.optimizer_class, [self.controller, self.generator], lr_schedule(1), self.optimizer_kwargs
+        )
 
     def _hidden_sizes(self, circuit: str) -> list[int]:
         sizes: Any = self.net_arch
@@ -211,21 +219,6 @@ class ANGCPolicy(BasePolicy):
             settings["activation"] = activation_of(self.activation_fn)
         return NGCCircuit(layers, self.circuit, name, **settings)
 
-    def _make_optimizer(self, learning_rate: float) -> th.optim.Optimizer:
-        """One for both circuits: with small ones, calling an optimizer takes longer than what it computes."""
-        kwargs = dict(self.optimizer_kwargs)
-        if self.optimizer_class in (th.optim.Adam, th.optim.AdamW, th.optim.SGD):
-            # One call for all parameters: a third of the time on small networks.
-            kwargs.setdefault("fused", not kwargs.get("foreach"))  # torch allows one of them
-            # Updates are to be added: no copy with the sign turned.
-            kwargs.setdefault("maximize", True)
-        parameters = [
-            *self.controller.prediction_parameters().values(),
-            *self.generator.prediction_parameters().values(),
-        ]
-        make_optimizer: Callable[..., th.optim.Optimizer] = self.optimizer_class
-        return make_optimizer(parameters, lr=learning_rate, **kwargs)
-
     @property
     def device(self) -> th.device:
         """Of the circuits; SB3's search through all modules takes a quarter of the time of `predict`."""
@@ -237,9 +230,7 @@ class ANGCPolicy(BasePolicy):
 
         :param tau: Share of the controller in the new target, 1 for a copy
         """
-        source: list[th.Tensor] = list(self.controller.prediction_parameters().values())
-        target: list[th.Tensor] = list(self.controller_target.prediction_parameters().values())
-        th._foreach_lerp_(target, source, tau)
+        self.controller_target.move_towards(self.controller, tau)
 
     def set_training_mode(self, mode: bool) -> None:
         """
@@ -253,22 +244,23 @@ class ANGCPolicy(BasePolicy):
 
     def q_values(self, obs: Any) -> th.Tensor:
         """
-        Values of the actions.
+        Values of the actions, or of the values of each of their parts: an action's value is the mean over its
+        parts.
 
         :param obs: Observations, as tensor or as ``predict`` takes them; a single one is a batch of one
-        :return: Value of each action, ``(batch, n_actions)``
+        :return: ``(batch, n_actions)``, or those of all parts side by side, ``(batch, n_outputs)``
         """
-        return self.controller.project(self.features(as_tensors(self, obs)))
+        return self.controller.infer(self.features(as_tensors(self, obs)))
 
     @property
     def q_net(self) -> ActionValues:
         """The controller as DQN's scripts know it: ``model.q_net(obs_tensor)``."""
-        return ActionValues(self, self.features, self.controller)
+        return ActionValues(self, self.features, self.controller, self.action_parts)
 
     @property
     def q_net_target(self) -> ActionValues:
         """The same of the target controller."""
-        return ActionValues(self, self.features, self.controller_target)
+        return ActionValues(self, self.features, self.controller_target, self.action_parts)
 
     def features(self, obs: PyTorchObs) -> th.Tensor:
         """
@@ -322,23 +314,33 @@ class ANGCPolicy(BasePolicy):
         sketch = self.sketch(features[:, : self.n_pixels])
         return th.cat([sketch, features[:, self.n_pixels :]], dim=1)
 
-    def generator_input(self, features: th.Tensor, taken: th.Tensor) -> th.Tensor:
+    def generator_input(self, features: th.Tensor, action_inputs: th.Tensor) -> th.Tensor:
         """
         :param features: Features of the observation, ``(batch, features_dim)``
-        :param taken: 1 at the action taken, 0 elsewhere, ``(batch, n_actions)``
-        :return: What the generator sees of both side by side, ``(batch, n + n_actions)``
+        :param action_inputs: Of :meth:`~sb3_angc.angc.actions.ActionParts.inputs`, ``(batch, input_size)``
+        :return: What the generator sees of both side by side, ``(batch, n + input_size)``
         """
-        return th.cat([self.generator_features(features), taken], dim=1)
+        return th.cat([self.generator_features(features), action_inputs], dim=1)
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         # Nothing here depends on values but by operations on tensors, so that a policy can be exported.
-        return self.q_values(obs).argmax(dim=1)
+        values = self.controller.infer(self.features(obs))
+        return self.action_parts.actions(self.action_parts.best(values))
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)
-        values = self.q_values(obs)
+        values = self.controller.infer(self.features(obs))
         check_finite_tensor("The controller's value of an action", values)
-        return values.argmax(dim=1)
+        return self.action_parts.actions(self.action_parts.best(values))
+
+    def act(self, observation: Any) -> np.ndarray[Any, Any]:
+        """
+        What ``predict`` says of observations that were checked when they came, while training.
+
+        :param observation: Of all environments, as numpy's or a dict of them
+        """
+        self.set_training_mode(False)
+        return self(obs_as_tensor(observation, self.device)).cpu().numpy()  # type: ignore[no-any-return]
 
     def save(self, path: str) -> None:
         """
@@ -367,6 +369,7 @@ class ANGCPolicy(BasePolicy):
             normalize_features=self.normalize_features,
             epistemic_scale=self.epistemic_scale,
             cnn_arch=self.cnn_arch,
+            action_bins=self.action_bins,
         )
         return data
 

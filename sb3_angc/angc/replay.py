@@ -20,8 +20,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_angc.angc.policies import ANGCPolicy
 
 DEFAULT_N_STEPS = 5
-# Batches are sampled together up to so many numbers in all their observations.
-FEATURES_AT_ONCE = 2**20
+# Batches are sampled together up to so many numbers in all their observations and actions.
+NUMBERS_AT_ONCE = 2**20
 
 
 class SuccessorSamples(NamedTuple):
@@ -82,8 +82,10 @@ class Batch(NamedTuple):
     Replayed transitions as the circuits see them.
 
     :ivar features: Features of the observations ``s_t``, ``(batch, features_dim)``
-    :ivar actions: Actions taken ``a_t``, ``(batch, 1)``
-    :ivar taken: 1 at the action taken and 0 elsewhere, ``(batch, n_actions)``
+    :ivar choices: Of the actions taken ``a_t``, see :class:`~sb3_angc.angc.actions.ActionParts`,
+        ``(batch, n_parts)``
+    :ivar taken: 1 at these and 0 elsewhere, ``(batch, n_outputs)``
+    :ivar action_inputs: What the generator sees of ``a_t``, ``(batch, input_size)``
     :ivar successor_features: Features of ``s_{t+1}``, which the generator predicts,
         ``(batch, features_dim)``. A buffer of n-step returns other than :class:`SuccessorReplayBuffer` gives
         ``bootstrap_features``.
@@ -93,8 +95,9 @@ class Batch(NamedTuple):
     """
 
     features: th.Tensor
-    actions: th.Tensor
+    choices: th.Tensor
     taken: th.Tensor
+    action_inputs: th.Tensor
     successor_features: th.Tensor
     bootstrap_features: th.Tensor
     rewards: th.Tensor
@@ -170,8 +173,10 @@ def as_batch(
     :param policy: Knows the actions
     :param gamma: Discount factor, for samples that bring no discounts
     """
-    actions = samples.actions.long()
-    n_samples = len(actions)
+    parts = policy.action_parts
+    choices = parts.choices(samples.actions)
+    taken = parts.chosen(choices, features.dtype)
+    n_samples = len(choices)
     features, bootstrap_features, successor_features = (
         features[:n_samples],
         features[n_samples : 2 * n_samples],
@@ -179,8 +184,9 @@ def as_batch(
     )
     return Batch(
         features,
-        actions,
-        features.new_zeros(len(features), int(policy.action_space.n)).scatter_(1, actions, 1.0),
+        choices,
+        taken,
+        parts.inputs(samples.actions, taken),
         successor_features,
         bootstrap_features,
         samples.rewards.to(features),
@@ -218,7 +224,8 @@ def batches(
     :param policy: The policy, whose normalisation goes on
     :param n_batches: Number of batches, of ``batch_size`` transitions each. Others as in :func:`draw`
     """
-    at_once = max(FEATURES_AT_ONCE // (batch_size * policy.features_extractor.features_dim), 1)
+    n_numbers = policy.features_extractor.features_dim + policy.action_parts.n_outputs
+    at_once = max(NUMBERS_AT_ONCE // (batch_size * n_numbers), 1)
     for first in range(0, n_batches, at_once):
         n = min(at_once, n_batches - first)
         samples = draw(buffer, n_steps, gamma, env, n * batch_size)

@@ -24,8 +24,8 @@ class LocalUpdates(NamedTuple):
 
     :ivar controller: Updates of :meth:`~sb3_angc.circuit.circuit.NGCCircuit.local_updates`
     :ivar generator: The same of the generator; ``None`` where it does not learn
-    :ivar loss: Mean energy of the controller before it settled, a number: half the mean squared TD error,
-        times the output's precision
+    :ivar loss: Mean energy of the controller before it settled, over the parts of an action, a number: half
+        the mean squared TD error, times the output's precision
     :ivar epistemic_reward: Mean epistemic reward, a number; ``None`` without one
     """
 
@@ -95,7 +95,7 @@ def local_updates(
     rewards = instrumental_weight * batch.rewards
     generator_updates, mean_epistemic_reward = None, None
     if epistemic_weight is not None:
-        state = settle_generator(policy, batch.features, batch.taken, batch.successor_features)
+        state = settle_generator(policy, batch.features, batch.action_inputs, batch.successor_features)
         generator_updates = policy.generator.local_updates(state)
         surprise = state.total_discrepancy
         policy.epistemic_reward.observe(surprise)
@@ -108,48 +108,49 @@ def local_updates(
     return LocalUpdates(
         policy.controller.local_updates(state),
         generator_updates,
-        state.energies[0].mean(),
+        state.energies[0].mean() / policy.action_parts.n_parts,
         mean_epistemic_reward,
     )
 
 
 def settle_generator(
-    policy: ANGCPolicy, features: th.Tensor, taken: th.Tensor, successor_features: th.Tensor
+    policy: ANGCPolicy, features: th.Tensor, action_inputs: th.Tensor, successor_features: th.Tensor
 ) -> CircuitState:
     """
     Let the generator settle between what was seen and done and what came of it. Its total discrepancy,
     ``sum_l |e_l|^2``, is its surprise.
 
     :param features: Features of the observations, ``(batch, features_dim)``
-    :param taken: 1 at the action taken, 0 elsewhere, ``(batch, n_actions)``
+    :param action_inputs: Of the actions taken, see :class:`~sb3_angc.angc.replay.Batch`
     :param successor_features: Features of the observations one step later, ``(batch, features_dim)``
     """
-    return policy.generator.settle(*clamp_generator(policy, features, taken, successor_features))
+    return policy.generator.settle(*clamp_generator(policy, features, action_inputs, successor_features))
 
 
 def clamp_generator(
-    policy: ANGCPolicy, features: th.Tensor, taken: th.Tensor, successor_features: th.Tensor
+    policy: ANGCPolicy, features: th.Tensor, action_inputs: th.Tensor, successor_features: th.Tensor
 ) -> tuple[th.Tensor, th.Tensor]:
     """
     What the generator's input and output are clamped at while it settles. Parameters as in
     :func:`settle_generator`.
     """
-    return policy.generator_input(features, taken), policy.generator_features(successor_features)
+    return policy.generator_input(features, action_inputs), policy.generator_features(successor_features)
 
 
 def target_values(policy: ANGCPolicy, batch: Batch, rewards: th.Tensor, double_q: bool) -> th.Tensor:
     """
-    ``t = r + gamma^n Q_target(s', a')`` with ``a' = argmax_a Q(s', a)``, without the second term where the
-    episode terminated (a truncated one goes on). ``s'`` is the observation ``n`` steps later.
+    ``t = r + gamma^n mean_j Q_target,j(s', a'_j)`` with ``a'_j = argmax_a Q_j(s', a)`` for each part ``j`` of
+    an action, without the second term where the episode terminated (a truncated one goes on). ``s'`` is the
+    observation ``n`` steps later.
 
     :param rewards: ``r``, ``(batch, 1)``
     :param double_q: Whether the controller chooses ``a'`` (double Q-learning,
         https://arxiv.org/abs/1509.06461); otherwise the target controller does
     :return: ``(batch, 1)``
     """
-    values = policy.controller_target.project(batch.bootstrap_features)
-    chooser = policy.controller.project(batch.bootstrap_features) if double_q else values
-    value = values.gather(1, chooser.argmax(dim=1, keepdim=True))
+    values = policy.controller_target.infer(batch.bootstrap_features)
+    chooser = policy.controller.infer(batch.bootstrap_features) if double_q else values
+    value = values.gather(1, policy.action_parts.best(chooser)).mean(dim=1, keepdim=True)
     return th.addcmul(rewards, batch.discounts, value)
 
 
@@ -157,13 +158,19 @@ def clamp_values(
     policy: ANGCPolicy, batch: Batch, targets: th.Tensor, clamp_all_actions: bool
 ) -> tuple[th.Tensor, th.Tensor | None]:
     """
-    What the controller's output is clamped at while it settles: the target, at the action taken.
+    What the controller's output is clamped at while it settles: with one part the target, at the action
+    taken. With several, the values of the parts taken are clamped at ``t + Q_j - mean_i Q_i``: all change by
+    the same TD error (Seyde et al. 2023, https://arxiv.org/abs/2210.12566), the smallest change after which
+    their mean is the target.
 
-    :param targets: Of :func:`target_values`, ``(batch, 1)``
+    :param targets: ``t`` of :func:`target_values`, ``(batch, 1)``
     :param clamp_all_actions: Whether the values of the other actions are clamped at their present estimates,
         as in the paper, instead of being left free
-    :return: Values, and 1 where they are clamped (``None``: everywhere), each ``(batch, n_actions)``
+    :return: Values, and 1 where they are clamped (``None``: everywhere), each ``(batch, n_outputs)``
     """
-    if clamp_all_actions:
-        return policy.controller.project(batch.features).scatter(1, batch.actions, targets), None
-    return targets.expand_as(batch.taken), batch.taken
+    if policy.action_parts.n_parts == 1 and not clamp_all_actions:  # whatever the present values are
+        return targets.expand_as(batch.taken), batch.taken
+    values = policy.controller.infer(batch.features)
+    present = values.gather(1, batch.choices)
+    moved = targets + (present - present.mean(dim=1, keepdim=True))
+    return values.scatter(1, batch.choices, moved), None if clamp_all_actions else batch.taken

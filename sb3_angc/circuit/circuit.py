@@ -132,6 +132,20 @@ class NGCCircuit(nn.Module):
         for bundle in self.plain_synapses.values():
             yield from bundle.matrices()
 
+    def move_towards(self, other: NGCCircuit, share: float) -> None:
+        """
+        Move weights and biases towards another circuit's, and error weights too where there are any.
+
+        :param other: A circuit of the same layers
+        :param share: Of the other in the result, 1 for a copy
+        """
+        own: list[th.Tensor] = list(self.prediction_parameters().values())
+        others: list[th.Tensor] = list(other.prediction_parameters().values())
+        if self.synapses_with_feedback:
+            own += [synapses.error_weight for synapses in self.synapses_with_feedback]
+            others += [synapses.error_weight for synapses in other.synapses_with_feedback]
+        th._foreach_lerp_(own, others, share)
+
     def normalize_weights(self) -> None:
         """``W <- norm * W / |W|`` (Frobenius) for every weight matrix, where the setting gives a norm."""
         if self.settings.weight_norm is not None:
@@ -140,8 +154,7 @@ class NGCCircuit(nn.Module):
 
     def project(self, x: th.Tensor) -> th.Tensor:
         """
-        The output predicted from an input alone. With errors on the potential and no leak this is
-        the settled output of the circuit when the output is free: all errors are zero.
+        The output predicted from an input alone, layer by layer.
 
         :param x: Input, ``(batch, layer_sizes[0])``
         :return: Output, ``(batch, layer_sizes[-1])``
@@ -154,6 +167,21 @@ class NGCCircuit(nn.Module):
         return output.predict(activity)
 
     forward = project
+
+    def infer(self, x: th.Tensor) -> th.Tensor:
+        """
+        The output that the circuit predicts once it has settled with its output left free: what it is read
+        out by. Where nothing moves a circuit from the projection
+        (:attr:`~sb3_angc.circuit.settings.CircuitSettings.settles_at_projection`), that is :meth:`project`.
+
+        :param x: Input, ``(batch, layer_sizes[0])``
+        :return: Output, ``(batch, layer_sizes[-1])``
+        """
+        if self.settings.settles_at_projection:
+            return self.project(x)
+        free = x.new_zeros(len(x), self.layer_sizes[-1])
+        state = inference.settle(self.bundles, self.settings, x, free, clamped=free)
+        return self.bundles[-1].predict(state.activities[-1])
 
     def settle(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> CircuitState:
         """

@@ -88,7 +88,8 @@ def initial_state(
     output = settings.clamp(y, predictions[-1])
     errors = layer_errors(settings, activities, potentials, output, predictions, clamped)
     at_projection = settings.initial_state == "projection" and settings.error_on == "potential"
-    state = CircuitState(activities, potentials, errors, slopes, output, clamped, at_projection, [])
+    sizes = step_sizes(bundles, settings)
+    state = CircuitState(activities, potentials, errors, slopes, output, clamped, sizes, at_projection, [])
     state.energies.append(energy(settings, state))
     return state
 
@@ -254,25 +255,59 @@ def _moved(values: Tensors, gain: th.Tensor, changes: Tensors) -> Tensors:
 # --- steps that know of neighbours alone -----------------------------------------------------------
 
 
+def step_sizes(bundles: Sequence[Bundle], settings: CircuitSettings) -> list[float | th.Tensor]:
+    """
+    ``beta`` of each hidden layer, a number, or one of each neuron, ``(1, layer size)``. With the step rules
+    "spectral" and "neuron" it is ``step_size`` over a bound on the energy's curvature that takes no more
+    than the synapses into and out of a layer.
+
+    **Derivation.** Potentials that move by ``v`` change the energy's curvature by one term for each bundle,
+    ``1 / (2 beta_e) |v_l - (phi' v_{l-1}) W_l|^2``, with ``|phi'| <= 1``. By Cauchy and Schwarz each falls
+    apart into terms of single layers, or of single neurons. With ``sigma`` the largest singular value of
+    ``W``, and with ``r_i = sum_k |W_ki|``, what arrives at neuron ``i`` if all before it send 1:
+
+        ``(|v_l| + sigma |v_{l-1}|)^2      <= (1 + sigma) |v_l|^2 + sigma (1 + sigma) |v_{l-1}|^2``
+        ``(|v_i| + sum_k |W_ki| |v_k|)^2   <= (1 + r_i) v_i^2     + (1 + r_i) sum_k |W_ki| v_k^2``
+
+    So a layer has ``h_l = (1 + sigma_l) + sigma_{l+1} (1 + sigma_{l+1})`` and a neuron
+    ``h_k = (1 + r_k) + sum_i |W_ki| (1 + r_i)``, times ``1 / (2 beta_e)``, plus the leak. The first term is
+    1 in the first hidden layer, whose prediction does not move; the 1 of the second is 0, and all of it
+    multiplied by ``pi``, before the output, which does not move. ``diag(h)`` minus the Hessian has no
+    negative eigenvalue, so that with ``E = W.T`` steps up to twice ``1 / h`` lower the energy (of activations
+    that are piecewise linear, between two kinks).
+    """
+    beta, gains = settings.step_size, settings.error_gains(len(bundles))
+    if settings.step_rule not in ("spectral", "neuron"):
+        return [beta] * (len(bundles) - 1)
+    sizes: list[float | th.Tensor] = []
+    predicted: float | th.Tensor = 1.0
+    for layer, bundle in enumerate(bundles[1:], start=1):
+        moves = 1.0 if layer < len(bundles) - 1 else 0.0
+        own = predicted
+        if settings.step_rule == "neuron":
+            predicted = moves + bundle.incoming()
+            caused = bundle.outgoing(predicted)
+        else:
+            sigma = bundle.squared_spectral_norm().sqrt()
+            predicted = moves + sigma
+            caused = sigma * predicted
+        sizes.append(beta / (gains[layer - 1] * own + gains[layer] * caused + settings.leak))
+    return sizes
+
+
 def step_simultaneously(
     bundles: Sequence[Bundle], settings: CircuitSettings, state: CircuitState, number: int
 ) -> CircuitState:
     """
-    Move all hidden layers at once, ``z_l <- z_l + beta d_l`` with the :func:`pressure` ``d_l``, then predict
-    anew (Ororbia & Kifer 2022, https://arxiv.org/abs/2012.03405).
-
-    With ``step_rule="spectral"`` ``beta`` is divided by ``(1 + sigma)^2 / (2 beta_e) + gamma_v``, with
-    ``sigma`` the largest singular value of any ``W``: a bound on the energy's curvature.
+    Move all hidden layers at once, ``z_l <- z_l + beta d_l`` with the :func:`pressure` ``d_l`` and the
+    ``beta`` of :func:`step_sizes`, then predict anew (Ororbia & Kifer 2022,
+    https://arxiv.org/abs/2012.03405). A layer hears of its neighbours alone: news travel one layer a step.
     """
     if len(bundles) == 1:  # no hidden layers
         return state
-    beta: float | th.Tensor = settings.step_size
-    if settings.step_rule == "spectral":
-        sigma = th.stack([bundle.squared_spectral_norm() for bundle in bundles[1:]]).max().sqrt()
-        beta = beta / (max(settings.error_gains(len(bundles))) * (1 + sigma) ** 2 + settings.leak)
     phi = get_activation(settings.activation).function
     moves = pressures(bundles, settings, state)
-    potentials = [z + beta * d for z, d in zip(state.potentials, moves, strict=True)]
+    potentials = [z + beta * d for z, beta, d in zip(state.potentials, state.step_sizes, moves, strict=True)]
     activities = [state.activities[0], *(phi(z) for z in potentials)]
     # What the clamped input predicts does not change: it is what the first error was measured from.
     first = state.activities[1] if settings.error_on == "activity" else state.potentials[0]

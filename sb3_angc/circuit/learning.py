@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch as th
 
 from sb3_angc.circuit.circuit import NGCCircuit
-from sb3_angc.circuit.rules import OptimizerRule
+from sb3_angc.circuit.rules import Options, Rule, State
 
 Updates = Mapping[str, th.Tensor]
 
@@ -32,15 +32,13 @@ def learn(
         ``None`` or ``inf``: no limit
     :raises ValueError: If an update is not finite: the circuit is named, and no weight of any has changed
     """
-    norms = {circuit: float(joint_norm(its)) for circuit, its in updates.items()}
-    check_norms(norms)
+    factors = scales({circuit: float(joint_norm(its)) for circuit, its in updates.items()}, max_norm)
     group = optimizer.param_groups[0]
     for parameter in group["params"]:
         parameter.grad = None  # or circuits that learned last time would move once more
     sign = 1.0 if group.get("maximize", False) else -1.0
-    limit = math.inf if max_norm is None else max_norm
     for circuit, its in updates.items():
-        factor = sign * limit / norms[circuit] if norms[circuit] > limit else sign
+        factor = sign * factors[circuit]
         for name, parameter in circuit.prediction_parameters().items():
             parameter.grad = its[name] if factor == 1 else factor * its[name]
     before = {circuit: [s.weight.clone() for s in circuit.synapses_with_feedback] for circuit in updates}
@@ -50,34 +48,45 @@ def learn(
 
 
 def learn_by_rule(
-    updates: Mapping[NGCCircuit, Updates],
-    rule: OptimizerRule,
-    learning_rate: th.Tensor,
-    max_norm: float | None = None,
-) -> th.Tensor:
+    circuits: Sequence[NGCCircuit],
+    updates: Sequence[Updates],
+    move: Callable[..., None],
+    state: Sequence[State],
+    options: Options,
+    numbers: th.Tensor,
+) -> None:
     """
-    :func:`learn` in operations on tensors alone, so that it can be compiled. Where an update is not finite no
-    weight changes, as there, but telling it is left to the caller: :func:`check_norms`.
+    :func:`learn` in operations on tensors alone, so that it can be compiled.
 
-    :param rule: The optimizer's, of :func:`parameters_of` these circuits
-    :param learning_rate: A number. Other parameters as in :func:`learn`
-    :return: The norm of each circuit's updates, ``(circuits,)``
+    :param circuits: Those that learn
+    :param updates: Their updates
+    :param move: Of the optimizer's :class:`~sb3_angc.circuit.rules.Rule`
+    :param state: What the optimizer keeps of each of :func:`parameters_of` these circuits
+    :param options: The optimizer's
+    :param numbers: Of :func:`numbers_of`
     """
-    norms = th.stack([joint_norm(its) for its in updates.values()])
-    is_finite = norms.isfinite().all()
-    rate = th.where(is_finite, learning_rate, 0)
-    sign = 1.0 if rule.options["maximize"] else -1.0
-    factors = th.full_like(norms, sign) if max_norm is None else sign * (max_norm / norms).clamp(max=1)
-    gradients = [
-        th.where(is_finite, factor * its[name], 0)
-        for factor, (circuit, its) in zip(factors.unbind(), updates.items(), strict=True)
-        for name in circuit.prediction_parameters()
-    ]
-    before = {circuit: [s.weight.clone() for s in circuit.synapses_with_feedback] for circuit in updates}
-    rule(parameters_of(updates), gradients, rate)
-    for circuit, weights in before.items():
-        follow(circuit, weights, rate)
-    return norms
+    states = iter(state)
+    for circuit, its, row in zip(circuits, updates, numbers.unbind(), strict=True):
+        before = [synapses.weight.clone() for synapses in circuit.synapses_with_feedback]
+        for name, parameter in circuit.prediction_parameters().items():
+            move(parameter, -row[0] * its[name], next(states), row[2:], options)
+        follow(circuit, before, row[1])
+
+
+def numbers_of(
+    factors: Mapping[NGCCircuit, float], rule: Rule, state: Sequence[State], options: Options
+) -> list[list[float]]:
+    """
+    :param factors: Of :func:`scales`. Other parameters as in :func:`learn_by_rule`, with the learning rate
+        among the options
+    :return: Of each circuit what its updates are scaled by, the learning rate, and the rule's numbers
+    """
+    rows, first = [], 0
+    for circuit, factor in factors.items():
+        step = float(state[first].get("step", 0)) + 1
+        rows.append([factor, float(options["lr"]), *rule.numbers(options, step)])
+        first += len(circuit.prediction_parameters())
+    return rows
 
 
 def parameters_of(circuits: Iterable[NGCCircuit]) -> list[th.Tensor]:
@@ -92,14 +101,18 @@ def joint_norm(updates: Updates) -> th.Tensor:
     return norm
 
 
-def check_norms(norms: Mapping[NGCCircuit, float]) -> None:
+def scales(norms: Mapping[NGCCircuit, float], max_norm: float | None) -> dict[NGCCircuit, float]:
     """
     :param norms: The norm of each circuit's updates
-    :raises ValueError: If one is not finite
+    :param max_norm: As in :func:`learn`
+    :return: What each circuit's updates are to be scaled by
+    :raises ValueError: If a norm is not finite
     """
     for circuit, norm in norms.items():
         if not math.isfinite(norm):
             raise ValueError(f"{circuit.name} diverged: its local updates are not finite")
+    limit = math.inf if max_norm is None else max_norm
+    return {circuit: limit / norm if norm > limit else 1.0 for circuit, norm in norms.items()}
 
 
 def follow(circuit: NGCCircuit, before: list[th.Tensor], learning_rate: float | th.Tensor) -> None:

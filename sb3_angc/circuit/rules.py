@@ -1,129 +1,112 @@
 """
-The rules of torch's optimizers as operations on tensors alone (torch's functional forms), so that they can
-be compiled together with what comes before them.
+The rules of torch's optimizers as operations on tensors alone, so that they can be compiled.
+
+A rule's numbers (step sizes, corrections for the first steps) are worked out once for all weights: a compiler
+would work them out anew for each.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch as th
-from torch.optim.adam import adam
-from torch.optim.rmsprop import rmsprop
-from torch.optim.sgd import sgd
 
-Tensors = list[th.Tensor]
 Options = dict[str, Any]
+State = dict[str, th.Tensor]
 
 
-class OptimizerRule(NamedTuple):
+class Rule(NamedTuple):
     """
-    What an optimizer does, without the optimizer.
+    What an optimizer does with one parameter.
 
-    :ivar function: Moves parameters along gradients
-    :ivar options: Of the optimizer's parameter group, but its parameters and learning rate
-    :ivar state: What the optimizer keeps for each parameter, by its name there; moves with each step
+    :ivar numbers: From the optimizer's options and the number of this step, from 1 on
+    :ivar move: Moves a parameter and its state against a gradient, in place, with these numbers and options
     """
 
-    function: Callable[[Tensors, Tensors, dict[str, Tensors], th.Tensor, Options], None]
-    options: Options
-    state: dict[str, Tensors]
-
-    def __call__(self, parameters: Tensors, gradients: Tensors, learning_rate: th.Tensor) -> None:
-        """
-        Take the optimizer's step in place.
-
-        :param parameters: Those of :func:`rule_of`
-        :param gradients: Of the same shapes
-        :param learning_rate: A number
-        """
-        self.function(parameters, gradients, self.state, learning_rate, self.options)
+    numbers: Callable[[Options, float], list[float]]
+    move: Callable[[th.Tensor, th.Tensor, State, th.Tensor, Options], None]
 
 
-def rule_of(optimizer: th.optim.Optimizer, parameters: Sequence[th.Tensor]) -> OptimizerRule | None:
+def rule_of(optimizer: th.optim.Optimizer) -> Rule | None:
     """
-    :param optimizer: One of the classes in ``RULES``, with one parameter group
-    :param parameters: Those that are to learn
-    :return: The optimizer's rule; ``None`` before the optimizer itself has moved these parameters once, as
-        it makes its state then
+    :return: The rule of an optimizer's class; ``None`` where there is none
     """
-    options = {k: v for k, v in optimizer.param_groups[0].items() if k not in ("params", "lr")}
+    return RULES.get(type(optimizer))
+
+
+def state_of(optimizer: th.optim.Optimizer, parameters: Sequence[th.Tensor]) -> list[State] | None:
+    """
+    :param optimizer: One whose class is in ``RULES``
+    :param parameters: Some of its parameters
+    :return: What the optimizer keeps of each; ``None`` before it has moved them all once itself, as it makes
+        its state then
+    """
+    if isinstance(optimizer, th.optim.SGD) and optimizer.param_groups[0]["momentum"] == 0:
+        return [{} for _ in parameters]
     state = [optimizer.state.get(parameter, {}) for parameter in parameters]
-    is_stateless = isinstance(optimizer, th.optim.SGD) and options["momentum"] == 0
-    if is_stateless:
-        state = [{} for _ in parameters]
-    elif not all(state):
-        return None
-    names = state[0].keys()
-    return OptimizerRule(
-        RULES[type(optimizer)], options, {name: [each[name] for each in state] for name in names}
-    )
+    return state if all(state) else None
 
 
-def _adam(
-    parameters: Tensors, gradients: Tensors, state: dict[str, Tensors], rate: th.Tensor, options: Options
-) -> None:
-    adam(
-        parameters,
-        gradients,
-        state["exp_avg"],
-        state["exp_avg_sq"],
-        state.get("max_exp_avg_sq", []),
-        state["step"],
-        foreach=False,
-        decoupled_weight_decay=options["decoupled_weight_decay"],
-        amsgrad=options["amsgrad"],
-        beta1=options["betas"][0],
-        beta2=options["betas"][1],
-        lr=rate,
-        weight_decay=options["weight_decay"],
-        eps=options["eps"],
-        maximize=options["maximize"],
-    )
+def _adam_numbers(options: Options, step: float) -> list[float]:
+    first, second = options["betas"]
+    rate = float(options["lr"])
+    return [rate / (1 - first**step), math.sqrt(1 - second**step), 1 - rate * options["weight_decay"]]
 
 
-def _sgd(
-    parameters: Tensors, gradients: Tensors, state: dict[str, Tensors], rate: th.Tensor, options: Options
-) -> None:
-    sgd(
-        parameters,
-        gradients,
-        list(state.get("momentum_buffer", [])),
-        foreach=False,
-        weight_decay=options["weight_decay"],
-        momentum=options["momentum"],
-        lr=rate,  # type: ignore[arg-type]  # torch's own class passes tensors as well
-        dampening=options["dampening"],
-        nesterov=options["nesterov"],
-        maximize=options["maximize"],
-    )
+def _adam(p: th.Tensor, gradient: th.Tensor, state: State, numbers: th.Tensor, options: Options) -> None:
+    """Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, with the variants of torch's Adam and AdamW."""
+    step_size, correction, shrinking = numbers.unbind()
+    if options["weight_decay"] != 0:
+        if options["decoupled_weight_decay"]:
+            p.mul_(shrinking)
+        else:
+            gradient = gradient + options["weight_decay"] * p
+    mean, square = state["exp_avg"], state["exp_avg_sq"]
+    mean.lerp_(gradient, 1 - options["betas"][0])
+    square.mul_(options["betas"][1]).addcmul_(gradient, gradient, value=1 - options["betas"][1])
+    if options["amsgrad"]:
+        square = state["max_exp_avg_sq"].copy_(th.maximum(state["max_exp_avg_sq"], square))
+    p.sub_(step_size * mean / (square.sqrt() / correction + options["eps"]))
+    state["step"].add_(1)
 
 
-def _rmsprop(
-    parameters: Tensors, gradients: Tensors, state: dict[str, Tensors], rate: th.Tensor, options: Options
-) -> None:
-    rmsprop(
-        parameters,
-        gradients,
-        state["square_avg"],
-        state.get("grad_avg", []),
-        state.get("momentum_buffer", []),
-        state["step"],
-        foreach=False,
-        maximize=options["maximize"],
-        lr=rate,  # type: ignore[arg-type]  # torch's own class passes tensors as well
-        alpha=options["alpha"],
-        eps=options["eps"],
-        weight_decay=options["weight_decay"],
-        momentum=options["momentum"],
-        centered=options["centered"],
-    )
+def _rate(options: Options, step: float) -> list[float]:
+    return [float(options["lr"])]
 
 
-RULES: dict[type[th.optim.Optimizer], Callable[..., None]] = {
-    th.optim.Adam: _adam,
-    th.optim.AdamW: _adam,
-    th.optim.SGD: _sgd,
-    th.optim.RMSprop: _rmsprop,
+def _sgd(p: th.Tensor, gradient: th.Tensor, state: State, numbers: th.Tensor, options: Options) -> None:
+    """As torch's SGD."""
+    if options["weight_decay"] != 0:
+        gradient = gradient + options["weight_decay"] * p
+    if options["momentum"] != 0:
+        momentum = state["momentum_buffer"]
+        momentum.mul_(options["momentum"]).add_(gradient, alpha=1 - options["dampening"])
+        gradient = gradient + options["momentum"] * momentum if options["nesterov"] else momentum
+    p.sub_(numbers[0] * gradient)
+
+
+def _rmsprop(p: th.Tensor, gradient: th.Tensor, state: State, numbers: th.Tensor, options: Options) -> None:
+    """As torch's RMSprop."""
+    if options["weight_decay"] != 0:
+        gradient = gradient + options["weight_decay"] * p
+    square = state["square_avg"]
+    square.mul_(options["alpha"]).addcmul_(gradient, gradient, value=1 - options["alpha"])
+    if options["centered"]:
+        mean = state["grad_avg"]
+        mean.lerp_(gradient, 1 - options["alpha"])
+        square = square - mean.square()
+    change = gradient / (square.sqrt() + options["eps"])
+    if options["momentum"] > 0:
+        change = state["momentum_buffer"].mul_(options["momentum"]).add_(change)
+    p.sub_(numbers[0] * change)
+    state["step"].add_(1)
+
+
+RULES: dict[type[th.optim.Optimizer], Rule] = {
+    th.optim.Adam: Rule(_adam_numbers, _adam),
+    th.optim.AdamW: Rule(_adam_numbers, _adam),
+    th.optim.SGD: Rule(_rate, _sgd),
+    th.optim.RMSprop: Rule(_rate, _rmsprop),
 }

@@ -11,7 +11,7 @@ import torch as th
 from sb3_angc.circuit.activations import Activation, get_activation
 from sb3_angc.common.checks import is_integer, is_number, require
 
-StepRule = Literal["fixed", "spectral", "line_search"]
+StepRule = Literal["fixed", "spectral", "neuron", "line_search"]
 Order = Literal["sweep", "simultaneous", "scheduled"]
 Feedback = Literal["learned", "tied"]
 InitialState = Literal["zeros", "projection"]
@@ -32,10 +32,12 @@ class CircuitSettings:
         ``error_on="potential"`` and ``initial_state="projection"``. ``"simultaneous"``: all at once,
         from the errors of their neighbours alone, as in the papers. ``"scheduled"``: step ``t`` moves the
         ``t``-th layer from the output only, while predictions and activities stay as they were at the start.
-    :param step_rule: How far a layer moves. ``"fixed"``: ``beta``. ``"spectral"``: ``beta`` over
-        the curvature bound from the weights' largest singular value, tracked by one power
-        iteration per update. ``"line_search"``: ``beta`` times the gain that lowers the energy most
-        along the step, one gain for each sample.
+    :param step_rule: How far a layer moves. ``"fixed"``: ``beta``. ``"spectral"`` and ``"neuron"``:
+        ``beta`` over a bound on the curvature, of each layer from the largest singular values of the
+        weights into and out of it (tracked by one power iteration per update), or of each neuron from
+        sums of the weights around it (:func:`~sb3_angc.circuit.inference.step_sizes`).
+        ``"line_search"``: ``beta`` times the gain that lowers the energy most along the step, one gain
+        for each sample.
     :param step_size: ``beta``, above 0. Usual range: 0.01 to 1.
     :param leak: ``gamma_v``, decay of the potentials while settling, at least 0. Usual: 0 to 0.01.
     :param error_scale: ``beta_e``: errors are discrepancies divided by ``2 beta_e``. Above 0.
@@ -144,6 +146,13 @@ class CircuitSettings:
         gain = 1 / (2 * self.error_scale)
         return [gain] * (n_layers - 1) + [gain * self.output_precision]
 
+    @property
+    def settles_at_projection(self) -> bool:
+        """
+        Whether a circuit whose output is free stays at the projection, where no error and no leak moves it.
+        """
+        return self.initial_state == "projection" and self.error_on == "potential" and self.leak == 0
+
     def clamp(self, y: th.Tensor, prediction: th.Tensor) -> th.Tensor:
         """What an output is clamped at: ``y``, as far as ``max_discrepancy`` from its prediction allows."""
         limit = self.max_discrepancy
@@ -166,7 +175,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 _STEP_RULES = {
-    "simultaneous": ("fixed", "spectral"),
+    "simultaneous": ("fixed", "spectral", "neuron"),
     "scheduled": ("fixed",),
 }
 
@@ -202,6 +211,15 @@ PRESETS: dict[str, CircuitSettings] = {
         weight_norm=2.0,
         bias=False,
         output_precision=1.0,
+    ),
+    # The equations of the papers with the fewest changes that make them learn.
+    "ngc": CircuitSettings(
+        inference_steps=5,
+        order="simultaneous",
+        step_rule="neuron",
+        mirror_patterns=0,
+        output_precision=1.0,
+        init_scale=0.4,
     ),
     # What the authors' released code computes: the gradient of half the squared error.
     "released": CircuitSettings(

@@ -23,6 +23,7 @@ class CircuitState:
     :param output: What the output is clamped at
     :param clamped: 1 where an output is clamped, 0 where it is free, ``(batch, n_out)``; ``None``: all
         are clamped
+    :param step_sizes: ``beta`` of each hidden layer, of :func:`~sb3_angc.circuit.inference.step_sizes`
     :param at_projection: Whether every hidden layer is what it is predicted to be: its errors are zero
     :param energies: Energy ``F`` before settling and after each step, each ``(batch,)``
     """
@@ -33,6 +34,7 @@ class CircuitState:
     slopes: list[th.Tensor]
     output: th.Tensor
     clamped: th.Tensor | None
+    step_sizes: list[float | th.Tensor]
     at_projection: bool
     energies: list[th.Tensor]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from sb3_angc.circuit import CircuitDiagnostics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Of which an epistemic reward is the mean where no action is given, at most
+MOST_ACTIONS = 100
 # What `CircuitDiagnosticsCallback.history` holds
 History = Sequence[tuple[int, dict[str, CircuitDiagnostics]]]
 
@@ -71,7 +74,7 @@ def plot_alignment(history: History, circuit: str = "controller", axes: Axes | N
 def plot_epistemic_reward(
     model: ANGC,
     env: gym.Env[Any, Any],
-    action: int | None = None,
+    action: Any = None,
     resolution: int = 40,
     axes: Axes | None = None,
 ) -> Axes:
@@ -86,7 +89,8 @@ def plot_epistemic_reward(
     :param axes: Where to draw; ``None`` makes a figure
     :return: The axes, with one image; row ``i`` of its data belongs to the ``i``-th value of the
         observation's second number
-    :raises ValueError: If the observations are not two bounded numbers, or the state cannot be set
+    :raises ValueError: If the observations are not two bounded numbers, the state cannot be set, or there are
+        too many actions
     """
     space = env.observation_space
     if not isinstance(space, spaces.Box) or space.shape != (2,) or not space.is_bounded():
@@ -96,7 +100,13 @@ def plot_epistemic_reward(
     env.reset()  # classic control tasks have no state before
     if not hasattr(env.unwrapped, "state"):
         raise ValueError(f"env={env} is not allowed: it has no attribute 'state' that could be set")
-    actions = range(int(model.policy.action_space.n)) if action is None else [action]
+    parts = model.policy.action_parts
+    if action is None and math.prod(parts.sizes) > MOST_ACTIONS:
+        raise ValueError(
+            f"action=None is not allowed: there are {math.prod(parts.sizes)} actions, and the mean is taken "
+            f"over at most {MOST_ACTIONS}"
+        )
+    actions = parts.actions(parts.every()).cpu().numpy() if action is None else [action]
     columns, rows = (
         np.linspace(low, high, resolution) for low, high in zip(space.low, space.high, strict=True)
     )
@@ -117,7 +127,7 @@ def plot_epistemic_reward(
 
 
 def _epistemic_rewards(
-    model: ANGC, env: gym.Env[Any, Any], states: np.ndarray[Any, Any], action: int
+    model: ANGC, env: gym.Env[Any, Any], states: np.ndarray[Any, Any], action: Any
 ) -> np.ndarray[Any, Any]:
     """What each state and an action there earn, ``(n,)``."""
     successors = np.empty_like(states)
@@ -132,9 +142,12 @@ def _epistemic_rewards(
     features, successor_features = (
         policy.features(th.as_tensor(part, device=model.device)) for part in (states, successors)
     )
-    taken = features.new_zeros(len(states), int(policy.action_space.n))
-    taken[:, action] = 1
-    settled = settle_generator(policy, features, taken, successor_features)
+    parts = policy.action_parts
+    is_scaled = isinstance(model.action_space, spaces.Box)  # in a buffer
+    numbers = np.ravel(policy.scale_action(action) if is_scaled else action)
+    stored = th.as_tensor(numbers, device=model.device).expand(len(states), -1)
+    inputs = parts.inputs(stored, parts.chosen(parts.choices(stored), features.dtype))
+    settled = settle_generator(policy, features, inputs, successor_features)
     reward: th.Tensor = policy.epistemic_reward(settled.total_discrepancy)
     return reward.squeeze(1).cpu().numpy()
 

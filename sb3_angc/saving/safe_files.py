@@ -29,7 +29,8 @@ from sb3_angc.saving.files import writing
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound=OffPolicyAlgorithm)
 
-SAFE_FORMAT = 1
+# One more whenever a file of this version could not be read by the version before.
+SAFE_FORMAT = 2
 # The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
 LARGEST_SPACE = 2**20
 # Classes of torch that a file may name. Beside these and the algorithm's own, nothing is imported or called
@@ -157,8 +158,6 @@ def _build(
     settings = {name: _decode(value, classes) for name, value in content["settings"].items()}
     if isinstance(settings["train_freq"], list):
         settings["train_freq"] = tuple(settings["train_freq"])  # JSON has no tuples
-    if not isinstance(action_space, spaces.Discrete):
-        raise ValueError(f"its action space is {action_space}, and only Discrete is allowed")
     settings.update(kwargs)
     policy_class = cls.policy_aliases[content["policy"]]
     _check_tensors(tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {})
@@ -185,7 +184,7 @@ def _check_tensors(
     tensors: dict[str, th.Tensor],
     policy_class: type[BasePolicy],
     observation_space: spaces.Space[Any],
-    action_space: spaces.Discrete,
+    action_space: spaces.Space[Any],
     policy_kwargs: dict[str, Any],
 ) -> None:
     """Each must have its place in the policy described: no memory is taken on a file's word alone."""
@@ -273,7 +272,12 @@ def _encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Discrete):
         return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):
-        return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "dtype": str(space.dtype)}
+        return {
+            "kind": "MultiDiscrete",
+            "nvec": space.nvec.tolist(),
+            "start": space.start.tolist(),
+            "dtype": str(space.dtype),
+        }
     if isinstance(space, spaces.MultiBinary):
         sides = list(space.shape)
         return {"kind": "MultiBinary", "n": sides if len(sides) > 1 else sides[0]}
@@ -304,7 +308,8 @@ def _decode_space(data: dict[str, Any]) -> spaces.Space[Any]:
     if kind == "Discrete":
         return spaces.Discrete(data["n"], start=int(data["start"]))
     if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(data["nvec"], dtype=np.dtype(str(data["dtype"])).type)
+        start = data.get("start")  # not in files of version 0.1
+        return spaces.MultiDiscrete(data["nvec"], dtype=np.dtype(str(data["dtype"])).type, start=start)
     return spaces.MultiBinary(data["n"])
 
 

@@ -22,7 +22,7 @@ def sample_angc_params(
     Sample settings of ANGC. A trial whose circuits diverge raises ``ValueError``, on which the Zoo prunes it.
 
     :param trial: Optuna's trial
-    :param n_actions: not used: of continuous actions
+    :param n_actions: How many numbers a continuous action has; 0 for others
     :param n_envs: not used
     :param additional_args: not used
     :return: arguments for ``ANGC``
@@ -56,6 +56,9 @@ def sample_angc_params(
         sampled["target_update_interval"] = trial.suggest_int("target_update_interval", 10, 2000, log=True)
     if alpha_epistemic:
         sampled["epistemic_scale"] = trial.suggest_categorical("epistemic_scale", ["maximum", "mean"])
+    if n_actions > 0:
+        sampled["action_bins"] = trial.suggest_categorical("action_bins", [2, 3, 5])
+        sampled["exploration_steps"] = trial.suggest_categorical("exploration_steps", [1, 8, 64])
     arguments = convert_angc_params(sampled)
     # The Zoo reads a settings file's schedules, and those of a stored trial, but not a sample's.
     ExperimentManager._preprocess_schedules(arguments)
@@ -78,8 +81,9 @@ def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
         "net_arch": NET_ARCHS[params.pop("net_arch")],
         "circuit_kwargs": circuit_kwargs,
     }
-    if "epistemic_scale" in params:
-        policy_kwargs["epistemic_scale"] = params.pop("epistemic_scale")
+    policy_kwargs.update(
+        {name: params.pop(name) for name in ("epistemic_scale", "action_bins") if name in params}
+    )
     if params.pop("learning_rate_schedule") == "linear":
         params["learning_rate"] = f"lin_{params['learning_rate']}"
     return {

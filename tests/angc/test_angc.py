@@ -82,7 +82,7 @@ def test_update_lowers_the_td_error_of_the_action_taken() -> None:
     features, actions = th.randn(16, 4), th.randint(0, 2, (16, 1))
     targets = model.policy.controller.project(features).gather(1, actions) + 1
     taken = F.one_hot(actions.squeeze(1), 2).float()
-    batch = Batch(features, actions, taken, features, features, targets, targets)
+    batch = Batch(features, actions, taken, taken, features, features, targets, targets)
     values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
     controller, losses = model.policy.controller, []
     for _ in range(50):
@@ -113,6 +113,37 @@ def test_target_values_by_hand(double_q: bool, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(model.replay_buffer, "sample", lambda n, env, replayed=replayed: replayed)
         targets = update.target_values(model.policy, model.sample(2), rewards, model.double_q)
         assert targets.tolist() == [[1 + discount * (20 if double_q else 30)], [1.0]]
+
+
+@pytest.mark.parametrize("double_q", [True, False])
+def test_a_circuit_that_leaves_the_projection_acts_and_bootstraps_on_what_it_settles_to(
+    double_q: bool,
+) -> None:
+    """From zeros, over its own error weights, which the target has a copy of."""
+    settings = {**TINY, "policy_kwargs": {"net_arch": [8, 8], "circuit": "paper"}}
+    policy = ANGC("CartPole-v1", double_q=double_q, **settings).policy
+    obs = th.randn(5, 4)
+    features = policy.features(obs)
+    free = th.zeros(5, 2)
+    for circuit, values in (
+        (policy.controller, policy.q_values(obs)),
+        (policy.controller, policy.q_net(obs)),
+        (policy.controller_target, policy.q_net_target(obs)),
+    ):
+        state = circuit.settle(features, free, free)
+        assert th.equal(values, circuit.bundles[-1].predict(state.activities[-1]))
+        assert (values - circuit.project(features)).abs().max() > 1e-4
+    th.testing.assert_close(policy.q_net(obs), policy.q_net_target(obs))
+    policy.controller.bundles[1].error_weight.mul_(-1)
+    policy.update_target(0.5)
+    assert policy.controller_target.bundles[1].error_weight.abs().max() == 0
+    batch = Batch(
+        features, th.zeros(5, 1).long(), free, free, features, features, free[:, :1], free[:, :1] + 0.5
+    )
+    values, chooser = policy.q_net_target(obs), policy.q_net(obs)
+    best = (chooser if double_q else values).argmax(1, keepdim=True)
+    targets = update.target_values(policy, batch, batch.rewards, double_q)
+    th.testing.assert_close(targets, 0.5 * values.gather(1, best))
 
 
 def test_batches_of_many_updates_are_sampled_at_once() -> None:
@@ -344,7 +375,7 @@ def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> Non
     targets = th.arange(8.0).unsqueeze(1)
     expected = [
         [
-            float(targets[row]) if action == batch.actions[row] else float(value)
+            float(targets[row]) if action == batch.choices[row] else float(value)
             for action, value in enumerate(values)
         ]
         for row, values in enumerate(model.policy.controller.project(batch.features))
@@ -355,10 +386,10 @@ def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> Non
 
     controller = model.policy.controller
     errors = controller.settle(batch.features, clamped_at, clamped).errors[-1]
-    assert (errors.gather(1, 1 - batch.actions) != 0).any()  # held, so that settling strains them
+    assert (errors.gather(1, 1 - batch.choices) != 0).any()  # held, so that settling strains them
     values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
     errors = controller.settle(batch.features, values, clamped).errors[-1]
-    assert (errors.gather(1, 1 - batch.actions) == 0).all()
+    assert (errors.gather(1, 1 - batch.choices) == 0).all()
 
 
 @pytest.mark.parametrize("optimizer_class", [th.optim.SGD, th.optim.RMSprop, th.optim.Adagrad])

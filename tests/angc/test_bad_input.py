@@ -36,6 +36,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"batch_size": 0}, "batch_size=0 is not allowed: it must be an integer of at least 1"),
     ({"buffer_size": -5}, "buffer_size=-5 is not allowed"),
     ({"n_steps": 0}, "n_steps=0 is not allowed"),
+    ({"exploration_steps": 0}, "exploration_steps=0 is not allowed: it must be an integer of at least 1"),
     ({"target_update_interval": 0}, "target_update_interval=0 is not allowed"),
     ({"gamma": 1.5}, "gamma=1.5 is not allowed: it must be a number from 0 to 1"),
     ({"tau": -0.1}, "tau=-0.1 is not allowed"),
@@ -60,20 +61,6 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
 def test_bad_argument_is_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         ANGC("CartPole-v1", **{**TINY, **arguments})
-
-
-def test_continuous_actions_are_refused_by_sb3() -> None:
-    with pytest.raises(AssertionError, match="The algorithm only supports"):
-        ANGC("Pendulum-v1")
-
-
-@pytest.mark.parametrize("start", [1, -1])
-def test_actions_that_do_not_count_from_zero_are_refused(start: int) -> None:
-    """An agent's actions are the indices of its values: it would take actions that there are not."""
-    env = ScriptedEnv(lambda count: (0, 0, False, False))
-    env.action_space = spaces.Discrete(3, start=start)
-    with pytest.raises(ValueError, match=rf"Discrete\(3, start={start}\) is not allowed: .* start at 0"):
-        ANGC(env, **TINY)
 
 
 def test_unknown_environment_names_the_closest() -> None:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
-from benchmarks.experiments import regression
+from benchmarks.experiments import ladder, regression
 from benchmarks.experiments.settling import command as settling
 from benchmarks.experiments.speed import command as speed
 from benchmarks.report import pages
@@ -42,12 +42,13 @@ def test_commands_write_where_git_ignores_it(tmp_path: Path, monkeypatch: pytest
 
     study = provenance.ROOT / "benchmarks" / "studies" / "control.yml"
     monkeypatch.setattr(run, "run_study", lambda study, folder, *_: stop(folder.path))
-    for module in (regression, settling):
+    for module in (regression, ladder, settling):
         monkeypatch.setattr(module, "kept_or_measured", lambda path, *_: stop(path.parent))
     monkeypatch.setattr(speed, "read_json", lambda path: stop(path.parent))
     commands = {
         "studies/control": (run.main, [str(study)]),
         "regression": (regression.main, []),
+        "ladder": (ladder.main, []),
         "settling": (settling.main, []),
         "speed": (speed.main, ["--show"]),
         "speed_quick": (speed.main, ["--show", "--quick"]),
@@ -76,15 +77,20 @@ def test_speed_fills_its_page_where_the_committed_folder_is_named(
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("regression", regression.FOLDER), ("settling", settling.FOLDER)]
+    ("name", "folder", "page_name"),
+    [
+        ("regression", regression.FOLDER, "circuit.md"),
+        ("settling", settling.FOLDER, "circuit.md"),
+        ("ladder", ladder.FOLDER, "ladder.md"),
+    ],
 )
-def test_docs_show_the_committed_tables(name: str, folder: Path, tmp_path: Path) -> None:
-    page = pages.DOCS / "circuit.md"
+def test_docs_show_the_committed_tables(name: str, folder: Path, page_name: str, tmp_path: Path) -> None:
+    page = pages.DOCS / page_name
     if not (folder / "README.md").exists():
         text = page.read_text(encoding="utf-8")
         assert f"<!-- measured: {name} -->\nNot measured yet" in text  # and no figures of unknown origin
         return
-    copy = tmp_path / "circuit.md"
+    copy = tmp_path / page_name
     copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
     pages.fill(copy, {name: (folder / "README.md").read_text(encoding="utf-8")})
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")

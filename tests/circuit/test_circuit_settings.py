@@ -97,7 +97,10 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"error_on": "z"}, "error_on='z' is not allowed"),
     ({"initial_state": "ones"}, "initial_state='ones' is not allowed"),
     ({"activation": "swish"}, "activation='swish' is unknown: choose one of identity"),
-    ({"order": "simultaneous"}, "step_rule='line_search' is not allowed: it must be 'fixed' or 'spectral'"),
+    (
+        {"order": "simultaneous"},
+        "step_rule='line_search' is not allowed: it must be 'fixed' or 'spectral' or 'neuron'",
+    ),
     (
         {"order": "scheduled", "step_rule": "spectral"},
         "step_rule='spectral' is not allowed: it must be 'fixed' with order='scheduled'",
@@ -108,7 +111,7 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"initial_state": "zeros"}, "initial_state='zeros' is not allowed: it must be 'projection' with order"),
     ({"steps": 3}, "'steps' is not a circuit setting: choose from inference_steps, order"),
-    ({"preset": "best"}, "preset='best' is unknown: choose one of settled, paper, released"),
+    ({"preset": "best"}, "preset='best' is unknown: choose one of settled, paper, ngc, released"),
 ]
 
 

@@ -365,7 +365,7 @@ def test_activities_potentials_and_errors_belong_together(steps: int) -> None:
     th.testing.assert_close(state.total_discrepancy, total)
 
 
-@pytest.mark.parametrize("preset", ["settled", "paper", "released"])
+@pytest.mark.parametrize("preset", ["settled", "ngc", "paper", "released"])
 def test_far_targets_are_clamped_nearer(preset: str) -> None:
     """As if the circuit were told of outputs no further than 2 from its predictions, on either side."""
     th.manual_seed(0)
@@ -404,6 +404,7 @@ def test_far_targets_change_weights_as_the_huber_loss_does(limit: float) -> None
     [
         ("sweep", "line_search"),
         ("simultaneous", "spectral"),
+        ("simultaneous", "neuron"),
     ],
 )
 def test_linear_circuit_settles_at_its_closed_form(n_hidden: int, order: str, step_rule: str) -> None:

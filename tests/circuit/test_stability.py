@@ -97,6 +97,7 @@ def energy_of(circuit: NGCCircuit, state: CircuitState, x: th.Tensor, y: th.Tens
         [
             {"order": "sweep"},
             {"order": "simultaneous", "step_rule": "spectral"},
+            {"order": "simultaneous", "step_rule": "neuron"},
             {
                 "order": "simultaneous",
                 "step_rule": "spectral",
@@ -158,6 +159,7 @@ def test_energy_told_is_the_energy_of_the_states(
         [
             {"order": "simultaneous", "step_rule": "fixed", "step_size": 0.1},
             {"order": "simultaneous", "step_rule": "spectral"},
+            {"order": "simultaneous", "step_rule": "neuron"},
             {"order": "scheduled", "step_rule": "fixed"},
         ]
     ),

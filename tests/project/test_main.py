@@ -106,7 +106,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--env", "Pendulum-v1"), "only supports (<class 'gymnasium.spaces.discrete.Discrete'>,)"),
+        (("--env", "Blackjack-v1"), "is not allowed: the circuits cannot see it"),
         (("--env", "NoSuchTask-v0"), "is not a registered environment"),
         (("--steps", "-5"), "--steps -5 is not allowed: it must be at least 1"),
     ],

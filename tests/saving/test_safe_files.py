@@ -120,6 +120,7 @@ def test_her_and_dict_observations(strategy: str | GoalSelectionStrategy, tmp_pa
         spaces.Box(0, 255, (4, 6, 3), np.uint8),
         spaces.Discrete(3, start=-1),
         spaces.MultiDiscrete([2, 5]),
+        spaces.MultiDiscrete([2, 5], start=[3, -1]),
         spaces.MultiBinary(4),
         spaces.MultiBinary([2, 3]),
         spaces.Dict({"a": spaces.Box(0, 1, (2,)), "b": spaces.Discrete(2)}),
@@ -222,7 +223,7 @@ def test_zip_of_sb3_is_refused_unread(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (["format"], 2, "its format is 2, and this version of sb3_angc reads up to 1"),
+        (["format"], 3, "its format is 3, and this version of sb3_angc reads up to 2"),
         (["policy"], "os.system", "os.system"),
         (["settings", "policy_kwargs", "optimizer_class"], {"class": "os.system"}, "not among those allowed"),
         (["settings", "policy_kwargs", "net_arch"], [10**9], "not those of the policy it describes"),
@@ -233,7 +234,9 @@ def test_zip_of_sb3_is_refused_unread(tmp_path: Path) -> None:
         (["settings", "learning_rate"], {"schedule": {"kind": "evil"}}, "evil"),
         (["observation_space"], {"kind": "Box", "shape": [10**12], "low": 0, "high": 1}, "its space has"),
         (["observation_space"], {"kind": "Tuple"}, "not among those allowed"),
-        (["action_space"], {"kind": "MultiBinary", "n": 3}, "only Discrete is allowed"),
+        (["action_space"], {"kind": "MultiBinary", "n": 3}, "not those of the policy it describes"),
+        (["action_space"], {"kind": "MultiBinary", "n": 2**18}, "at most 262144 are allowed"),
+        (["settings", "policy_kwargs", "action_bins"], 1, "action_bins=1 is not allowed"),
         (["counters", "num_timesteps"], "many", "its counter num_timesteps is 'many'"),
     ],
     ids=str,

@@ -21,6 +21,7 @@ from sb3_angc.zoo.search_space import NET_ARCHS, convert_angc_params, sample_ang
 
 ENV = "CartPole-v1"
 TASKS = [ENV, "MountainCar-v0", "LunarLander-v3", "Acrobot-v1"]
+CONTINUOUS_TASKS = ["MountainCarContinuous-v0", "Pendulum-v1"]
 
 
 def tune(folder: Path, *more: str) -> int:
@@ -122,13 +123,29 @@ def test_angc_accepts_every_sample() -> None:
     }
 
 
-def test_settings_keep_the_budgets_of_dqn_and_build_an_agent() -> None:
-    path = Path(exp_manager.__file__).parent / "hyperparams" / "dqn.yml"
-    dqn = yaml.safe_load(path.read_text())
+def test_continuous_actions_have_settings_of_their_own() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    env = gym.make("Pendulum-v1")
+    bins, steps = set(), set()
+    for _ in range(10):
+        trial = study.ask()
+        model = ANGC("MlpPolicy", env, buffer_size=1000, **sample_angc_params(trial, 1, 1, {}))
+        assert model.policy.controller.layer_sizes[-1] == trial.params["action_bins"]
+        assert model.exploration_steps == trial.params["exploration_steps"]
+        assert convert_angc_params(trial.params)["exploration_steps"] == model.exploration_steps
+        bins.add(trial.params["action_bins"])
+        steps.add(trial.params["exploration_steps"])
+    assert (bins, steps) == ({2, 3, 5}, {1, 8, 64})
+
+
+def test_settings_keep_the_budgets_of_the_zoo_and_build_an_agent() -> None:
+    folder = Path(exp_manager.__file__).parent / "hyperparams"
+    dqn, sac = (yaml.safe_load((folder / name).read_text()) for name in ("dqn.yml", "sac.yml"))
     ours = sb3_angc.hyperparams.hyperparams
-    assert set(ours) == {"default", *TASKS}
+    assert set(ours) == {"default", *TASKS, *CONTINUOUS_TASKS}
     for task, settings in ours.items():
-        assert settings["n_timesteps"] == dqn[task]["n_timesteps"]
+        theirs = sac if task in CONTINUOUS_TASKS else dqn
+        assert settings["n_timesteps"] == theirs[task]["n_timesteps"]
     settings = dict(ours[ENV])
     del settings["n_timesteps"]
     # The Zoo's text for a rate that falls to 0, which the Zoo turns into a schedule.

@@ -82,8 +82,9 @@ def draw(cells: Cells) -> Figure:
             panel.plot(
                 spent,
                 np.clip(shares, 1e-4, None),
-                color=figures.COLORS[index],
-                marker=figures.MARKERS[index],
+                # Where colors begin anew, each gets another marker than before.
+                color=figures.COLORS[index % len(figures.COLORS)],
+                marker=figures.MARKERS[(index + index // len(figures.COLORS)) % len(figures.MARKERS)],
                 markersize=4,
                 linewidth=1.3,
                 label=rule,

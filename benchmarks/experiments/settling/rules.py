@@ -97,6 +97,7 @@ RULES: dict[str, dict[str, Any] | Rule] = {
     "inward, spectral": inward_spectral,
     "inward, each neuron's own": own_step,
     "simultaneous, spectral": {"order": "simultaneous", "step_rule": "spectral"},
+    "simultaneous, each neuron's bound": {"order": "simultaneous", "step_rule": "neuron"},
     "simultaneous, momentum": momentum,
     "simultaneous, fixed at 0.1": {"order": "simultaneous", "step_rule": "fixed", "step_size": 0.1},
 }

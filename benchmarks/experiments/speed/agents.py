@@ -91,4 +91,5 @@ def sbx_dqn(transitions: int) -> OffPolicyAlgorithm:
     """
     from sbx import DQN as SBXDQN
 
-    return filled(SBXDQN, transitions, **peer_settings())  # type: ignore[no-any-return]
+    agent: OffPolicyAlgorithm = filled(SBXDQN, transitions, **peer_settings())
+    return agent

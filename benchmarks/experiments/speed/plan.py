@@ -18,6 +18,10 @@ class Plan:
     :param widths: of both hidden layers
     :param batches: sizes
     :param profiled: calls of ``train()`` under the profiler
+    :param device: of the section "gpu"
+    :param gpu_widths: of both hidden layers there
+    :param gpu_batches: sizes there
+    :param gpu_image: sides of the images there
     :param compiler: backend of ``torch.compile``
     """
 
@@ -31,6 +35,10 @@ class Plan:
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
     batches: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     profiled: int = 100
+    device: str = "cuda"
+    gpu_widths: tuple[int, ...] = (256, 1024)
+    gpu_batches: tuple[int, ...] = (128, 4096)
+    gpu_image: int = 84
     compiler: str = "inductor"
 
     @property
@@ -51,5 +59,9 @@ QUICK = Plan(
     widths=(16, 32),
     batches=(8, 16),
     profiled=3,
+    device="cpu",
+    gpu_widths=(16,),
+    gpu_batches=(8,),
+    gpu_image=36,
     compiler="eager",
 )

@@ -123,6 +123,17 @@ class Synapses(nn.Module):
         """Summed absolute error weight that arrives at each presynaptic neuron, ``(1, in)``."""
         return self.error_weight.abs().sum(0, keepdim=True)
 
+    def incoming(self) -> th.Tensor:
+        """Summed absolute ``W`` into each postsynaptic neuron, ``(1, out_features)``."""
+        raise NotImplementedError
+
+    def outgoing(self, values: th.Tensor) -> th.Tensor:
+        """
+        :param values: One of each postsynaptic neuron, ``(1, out_features)``
+        :return: For each presynaptic neuron their sum, weighted by its absolute ``W``, ``(1, in_features)``
+        """
+        return self.carry_back(values, self.weight.abs())
+
     def squared_spectral_norm(self) -> th.Tensor:
         """Estimate of the largest squared singular value of ``W``, as good as :meth:`track_norm` left it."""
         norm: th.Tensor = th.linalg.vector_norm(self._there_and_back())

@@ -74,6 +74,10 @@ class ConvSynapses(Synapses):
         kernels = weight.view(self.kernel_shape)
         return F.conv_transpose2d(images, kernels, None, self.stride, self.padding, self.unseen).flatten(1)
 
+    def incoming(self) -> th.Tensor:
+        """As in :class:`~sb3_angc.circuit.synapses.base.Synapses`; of a patch that no padding cuts."""
+        return self.weight.abs().sum(1).repeat_interleave(math.prod(self.out_shape[1:])).unsqueeze(0)
+
     def hebbian(self, activity: th.Tensor, error: th.Tensor) -> dict[str, th.Tensor]:
         """As in :class:`~sb3_angc.circuit.synapses.base.Synapses`; sums over places that share a synapse."""
         images, errors = self._images(activity, self.in_shape), self._images(error, self.out_shape)

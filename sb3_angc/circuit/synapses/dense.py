@@ -35,6 +35,9 @@ class DenseSynapses(Synapses):
     def carry_back(self, values: th.Tensor, weight: th.Tensor) -> th.Tensor:
         return values @ weight
 
+    def incoming(self) -> th.Tensor:
+        return self.weight.abs().sum(1).unsqueeze(0)
+
     def hebbian(self, activity: th.Tensor, error: th.Tensor) -> dict[str, th.Tensor]:
         updates = {"weight": mean_product(error, activity)}
         if self.bias is not None:

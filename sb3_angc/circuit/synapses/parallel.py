@@ -43,6 +43,15 @@ class ParallelSynapses(nn.Module):
         rows = th.split(error, self.out_sizes, dim=1)
         return th.cat([part.feed_back(part_rows) for part, part_rows in zip(self, rows, strict=True)], dim=1)
 
+    def incoming(self) -> th.Tensor:
+        """Summed absolute ``W`` into each postsynaptic neuron, ``(1, out_features)``."""
+        return th.cat([part.incoming() for part in self], dim=1)
+
+    def outgoing(self, values: th.Tensor) -> th.Tensor:
+        """What the postsynaptic neurons' values add up to at each presynaptic one, ``(1, in_features)``."""
+        rows = th.split(values, self.out_sizes, dim=1)
+        return th.cat([part.outgoing(part_rows) for part, part_rows in zip(self, rows, strict=True)], dim=1)
+
     def squared_spectral_norm(self) -> th.Tensor:
         """The largest of the parts' squared spectral norms: that of the joint, block-diagonal matrix."""
         return th.stack([part.squared_spectral_norm() for part in self]).max()

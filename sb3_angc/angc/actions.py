@@ -1,0 +1,205 @@
+"""
+The parts of an action, and the values of each.
+
+An action has one part (Discrete), or one for each of its numbers (MultiDiscrete, MultiBinary, Box). The
+controller has one group of outputs for each part, one output for each value that the part can take, and what
+an action is worth is the mean over its parts (Seyde et al. 2023, https://arxiv.org/abs/2210.12566). The best
+action is then the best value of each part, however many actions there are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from torch import nn
+
+from sb3_angc.common.checks import in_a_line, is_integer, require
+
+SPACES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
+ACTION_BINS = 3
+# The most outputs of a controller: with 128 units before them, they take about 1 GB of memory.
+LARGEST_OUTPUT = 2**18
+
+
+def check_action_space(space: spaces.Space[Any], action_bins: int = ACTION_BINS) -> None:
+    """
+    :param space: An action space
+    :param action_bins: As in :class:`ActionParts`
+    :raises ValueError: If the circuits cannot choose what is of this space
+    """
+    require("action_bins", action_bins, is_integer(action_bins, 2), "an integer of at least 2")
+    way_out = ""
+    if not isinstance(space, SPACES):
+        names = ", ".join(kind.__name__ for kind in SPACES)
+        way_out = f"It must be one of {names}. Make it one with gymnasium's TransformAction"
+    elif isinstance(space, spaces.Box):
+        with np.errstate(all="ignore"):
+            spans = np.asarray(space.high - space.low, np.float32)
+        if not np.issubdtype(space.dtype, np.floating):
+            way_out = "Integers are a MultiDiscrete: make it one with gymnasium's TransformAction"
+        elif spans.size == 0 or not (np.isfinite(spans) & (spans > 0)).all():
+            way_out = (
+                "Its bounds must be finite, and the upper ones above the lower ones: give it such bounds "
+                "with gymnasium's TransformAction"
+            )
+    elif isinstance(space, (spaces.MultiDiscrete, spaces.MultiBinary)) and len(space.shape) != 1:
+        way_out = "Its actions must be of one dimension: flatten it with gymnasium's TransformAction"
+    if way_out:
+        raise ValueError(f"action_space={in_a_line(space)} is not allowed: {way_out}")
+    n_outputs = _n_outputs(space, action_bins)
+    if n_outputs > LARGEST_OUTPUT:
+        bins = f" with action_bins={action_bins}" if isinstance(space, spaces.Box) else ""
+        raise ValueError(
+            f"action_space={in_a_line(space)}{bins} is not allowed: its parts have {n_outputs} values "
+            f"together, and at most {LARGEST_OUTPUT} are allowed. Split or group them with gymnasium's "
+            "TransformAction"
+        )
+
+
+def random_action(space: spaces.Space[Any], action_bins: int) -> Any:
+    """
+    :param space: An action space
+    :param action_bins: As in :class:`ActionParts`
+    :return: A random action, of a Box one whose numbers are among the values that its parts can take
+    """
+    action = space.sample()
+    if not isinstance(space, spaces.Box):
+        return action
+    share = (action.astype(np.float64) - space.low) / (space.high.astype(np.float64) - space.low)
+    return _level(space, np.minimum((share * action_bins).astype(int), action_bins - 1), action_bins)
+
+
+def _n_outputs(space: spaces.Space[Any], action_bins: int) -> int:
+    if isinstance(space, spaces.Box):
+        return math.prod(space.shape) * int(action_bins)
+    if isinstance(space, spaces.MultiDiscrete):
+        return sum(map(int, space.nvec))
+    if isinstance(space, spaces.MultiBinary):
+        return 2 * math.prod(space.shape)
+    assert isinstance(space, spaces.Discrete)
+    return int(space.n)
+
+
+def _level(space: spaces.Box, index: Any, action_bins: int) -> np.ndarray[Any, Any]:
+    """The ``index``-th of the values of each number of a Box, from the lowest to the highest; exact there."""
+    weight = index / (action_bins - 1)
+    level = (1 - weight) * space.low.astype(np.float64) + weight * space.high.astype(np.float64)
+    return np.asarray(level, space.dtype)
+
+
+class ActionParts(nn.Module):
+    """
+    What the outputs of a controller stand for. A *choice* is the number of an output: an action is one
+    choice for each part. With a single part the values are those of the actions themselves.
+
+    Buffers hold what follows from the space, and are not saved.
+
+    :param space: An action space
+    :param action_bins: Values of each number of a Box, at least 2, evenly spaced from its lower to its upper
+        bound
+    :raises ValueError: If the space or the number is not allowed
+    """
+
+    first: th.Tensor
+    start: th.Tensor
+    step: th.Tensor
+    levels: th.Tensor
+    padded: th.Tensor | None
+
+    def __init__(self, space: spaces.Space[Any], action_bins: int) -> None:
+        check_action_space(space, action_bins)
+        super().__init__()
+        self.space = space
+        self.is_continuous = isinstance(space, spaces.Box)
+        self.are_choices = isinstance(space, spaces.Discrete) and space.start == 0
+        sizes, start, step, levels = _values(space, int(action_bins))
+        self.sizes, self.n_parts, self.n_outputs = sizes, len(sizes), sum(sizes)
+        self.input_size = self.n_parts if self.is_continuous else self.n_outputs
+        first = np.cumsum([0, *sizes[:-1]])
+        padded = None
+        if len(set(sizes)) > 1:  # a part's first choice stands in for those that it does not have
+            column = np.arange(max(sizes))
+            padded = first[:, None] + np.where(column < np.array(sizes)[:, None], column, 0)
+        for name, value in (("first", first), ("start", start), ("step", step), ("levels", levels)):
+            self.register_buffer(name, th.as_tensor(value), persistent=False)
+        self.register_buffer("padded", None if padded is None else th.as_tensor(padded), persistent=False)
+
+    def best(self, values: th.Tensor) -> th.Tensor:
+        """
+        :param values: Of the controller, ``(batch, n_outputs)``
+        :return: The choice of the largest value of each part, ``(batch, n_parts)``
+        """
+        if self.n_parts == 1:
+            return values.argmax(dim=1, keepdim=True)
+        if self.padded is None:
+            return values.view(len(values), self.n_parts, -1).argmax(dim=2) + self.first
+        best = values[:, self.padded].argmax(dim=2, keepdim=True)
+        return self.padded.expand(len(values), -1, -1).gather(2, best).squeeze(2)
+
+    def actions(self, choices: th.Tensor) -> th.Tensor:
+        """
+        :param choices: ``(batch, n_parts)``
+        :return: The environment's actions, ``(batch, *space.shape)``
+        """
+        if self.are_choices:
+            return choices.squeeze(1)
+        return self.levels.take(choices).view(len(choices), *self.space.shape)  # type: ignore[misc]
+
+    def choices(self, stored: th.Tensor) -> th.Tensor:
+        """
+        :param stored: Actions of a replay buffer, a Box's scaled to ``[-1, 1]`` as SB3 does it,
+            ``(batch, n_parts)``
+        :return: Their choices; of numbers between two values the nearer one's, ``(batch, n_parts)``
+        """
+        return ((stored - self.start) / self.step).round().long() + self.first
+
+    def chosen(self, choices: th.Tensor, dtype: th.dtype) -> th.Tensor:
+        """
+        :param choices: ``(batch, n_parts)``
+        :param dtype: Of the result
+        :return: 1 at the choices, 0 elsewhere, ``(batch, n_outputs)``
+        """
+        nothing = th.zeros(len(choices), self.n_outputs, dtype=dtype, device=choices.device)
+        return nothing.scatter_(1, choices, 1.0)
+
+    def inputs(self, stored: th.Tensor, chosen: th.Tensor) -> th.Tensor:
+        """
+        :param stored: As in :meth:`choices`
+        :param chosen: Of :meth:`chosen`
+        :return: What the generator sees of actions: the numbers of a Box, from -1 to 1, ``chosen`` otherwise;
+            ``(batch, input_size)``
+        """
+        return stored.to(chosen) if self.is_continuous else chosen
+
+    def every(self) -> th.Tensor:
+        """:return: The choices of every action, ``(n_actions, n_parts)``"""
+        choices = th.tensor(list(itertools.product(*map(range, self.sizes))), device=self.first.device)
+        return choices + self.first
+
+
+def _values(
+    space: spaces.Space[Any], action_bins: int
+) -> tuple[list[int], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """
+    :return: Of each part the number of values, what a buffer stores of the first, and how far the next is
+        from it; of each output what the environment gets
+    """
+    if isinstance(space, spaces.Box):
+        n_parts = math.prod(space.shape)
+        levels = np.stack([_level(space, index, action_bins).ravel() for index in range(action_bins)], axis=1)
+        step = np.full(n_parts, 2 / (action_bins - 1), np.float32)
+        return [action_bins] * n_parts, np.full(n_parts, -1, np.float32), step, levels.ravel()
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes, start, dtype = [int(n) for n in space.nvec], np.asarray(space.start), space.dtype
+    elif isinstance(space, spaces.MultiBinary):
+        sizes, start, dtype = [2] * space.shape[0], np.zeros(space.shape[0], np.int64), space.dtype
+    else:
+        assert isinstance(space, spaces.Discrete)
+        sizes, start, dtype = [int(space.n)], np.array([space.start]), np.dtype(np.int64)
+    levels = np.concatenate([first + np.arange(n) for first, n in zip(start, sizes, strict=True)])
+    return sizes, start.astype(np.int64), np.ones(len(sizes), np.float32), levels.astype(dtype)

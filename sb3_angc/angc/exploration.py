@@ -1,0 +1,157 @@
+"""Random choices while training: epsilon for each part of an action, and choices kept for some steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise
+
+from sb3_angc.angc.actions import random_action
+from sb3_angc.angc.policies import ANGCPolicy
+from sb3_angc.saving.resuming import ResumableAlgorithm
+
+Array = np.ndarray[Any, Any]
+
+
+def draw(space: spaces.Space[Any], action_bins: int, n: int, rate: float | None) -> tuple[Array, Array]:
+    """
+    Draw, for each part of each action by itself, whether it is random. With one part the draws are DQN's, but
+    for each environment.
+
+    :param space: The action space
+    :param action_bins: Of :class:`~sb3_angc.angc.actions.ActionParts`
+    :param n: Number of actions
+    :param rate: Share of the parts that are random; ``None``: all, which takes no draw
+    :return: Where actions are random, and random actions (anything where they are not); each
+        ``(n, *space.shape)``
+    """
+    shape: tuple[int, ...] = space.shape or ()
+    if rate is None:
+        return np.ones((n, *shape), bool), np.array([random_action(space, action_bins) for _ in range(n)])
+    explores = np.random.rand(n, *shape) < rate  # noqa: NPY002 -- seeded as in DQN
+    nothing = np.zeros(shape, space.dtype)
+    return explores, np.array(
+        [random_action(space, action_bins) if row.any() else nothing for row in explores]
+    )
+
+
+class KeptChoices:
+    """
+    Random choices that are kept for some steps, each part's by itself, so that exploring leads further than
+    trembling does (ez-greedy, Dabney et al. 2021, https://arxiv.org/abs/2006.01782). For how long is drawn
+    anew for each: ``n`` steps with a probability in proportion to ``1 / n^2``, as there, up to the longest.
+
+    :ivar steps_left: For how many steps each part's choice is kept yet; 0 where it is not random
+    :ivar actions: The choices
+    """
+
+    def __init__(self) -> None:
+        self.steps_left = np.zeros(0, int)
+        self.actions = np.zeros(0)
+
+    def __call__(self, explores: Array, actions: Array, longest: int) -> tuple[Array, Array]:
+        """
+        :param explores: Where a random choice is to begin, unless an earlier one goes on
+        :param actions: Random actions
+        :param longest: The most steps that a choice is kept
+        :return: Both with the choices that are kept, same shapes
+        """
+        if self.steps_left.shape != explores.shape:
+            self.steps_left, self.actions = np.zeros(explores.shape, int), actions
+        shares = (1 / np.arange(1, longest + 1) ** 2.0).cumsum()
+        draws = np.random.rand(*explores.shape)  # noqa: NPY002 -- as all draws of an agent
+        lengths = 1 + np.searchsorted(shares / shares[-1], draws, side="right")
+        begins = explores & (self.steps_left == 0)
+        self.steps_left = np.where(begins, lengths, self.steps_left)
+        self.actions = np.where(begins, actions, self.actions)
+        explores = self.steps_left > 0
+        self.steps_left = self.steps_left - explores
+        return explores, self.actions
+
+    def end(self, dones: Array) -> None:
+        """
+        :param dones: Whether the episode of each environment ended: nothing is kept into the next
+        """
+        self.steps_left[dones] = 0
+
+
+class ExploringAlgorithm(ResumableAlgorithm):
+    """An off-policy algorithm that explores as DQN does, in each part of an action by itself."""
+
+    policy: ANGCPolicy
+    exploration_rate: float
+    exploration_steps: int
+    _kept_choices: KeptChoices | None = None
+
+    def predict(
+        self,
+        observation: Array | dict[str, Array],
+        state: tuple[Array, ...] | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, tuple[Array, ...] | None]:
+        """
+        Overrides the base_class predict function to include epsilon-greedy exploration, with a
+        draw of its own for each part of each action.
+
+        :param observation: the input observation
+        :param state: The last states (can be None, used in recurrent policies)
+        :param episode_start: The last masks (can be None, used in recurrent policies)
+        :param deterministic: Whether or not to return deterministic actions.
+        :return: the model's action and the next state
+            (used in recurrent policies)
+        """
+        # What `reset()` of Gymnasium returns: SB3 says what is wrong with it.
+        given: Any = observation
+        is_pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict)
+        if deterministic or is_pair:
+            return self.policy.predict(observation, state, episode_start, deterministic)
+        if isinstance(observation, dict):
+            if not observation:
+                raise ValueError(
+                    "observation={} is not allowed: it must have the parts of the observation space"
+                )
+            observation = {key: np.asarray(part) for key, part in observation.items()}
+        else:
+            observation = np.asarray(observation)
+        is_batch = self.policy.is_vectorized_observation(observation)
+        part = next(iter(observation.values())) if isinstance(observation, dict) else observation
+        explores, actions = self._draw(len(part) if is_batch else 1, self.exploration_rate)
+        if not explores.all():
+            greedy, state = self.policy.predict(observation, state, episode_start)
+            actions = np.where(explores, actions, greedy)
+        return actions if is_batch else actions.squeeze(axis=0), state
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[Array, Array]:
+        """As SB3's, but random numbers of a Box are among its values, and random choices may be kept."""
+        in_warm_up = self.num_timesteps < learning_starts
+        explores, actions = self._draw(n_envs, None if in_warm_up else self.exploration_rate)
+        if self.exploration_steps > 1:
+            self._kept_choices = self._kept_choices or KeptChoices()
+            explores, actions = self._kept_choices(explores, actions, self.exploration_steps)
+        if not explores.all():
+            actions = np.where(explores, actions, self.policy.act(self._last_obs))
+        is_scaled = isinstance(self.action_space, spaces.Box)
+        return actions, self.policy.scale_action(actions) if is_scaled else actions
+
+    def _draw(self, n: int, rate: float | None) -> tuple[Array, Array]:
+        """Where actions are random, and random actions: see :func:`draw`."""
+        return draw(self.action_space, self.policy.action_bins, n, rate)
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: Array,
+        new_obs: Array | dict[str, Array],
+        reward: Array,
+        dones: Array,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if self._kept_choices is not None:
+            self._kept_choices.end(dones)
