@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 ENV ?= CartPole-v1
-STEPS ?= 50000
+STEPS ?=
 SEED ?= 0
 
 .PHONY: help train test check format mutation coverage docs dist release-check clean
@@ -20,8 +20,8 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[$*]'
 	touch $@
 
-train: $(VENV)/.installed-extra  ## Train on CartPole-v1 (ENV=... STEPS=... SEED=...), evaluate, plot
-	$(BIN)/python -m sb3_angc --env $(ENV) --steps $(STEPS) --seed $(SEED)
+train: $(VENV)/.installed-extra  ## Train on CartPole-v1 (ENV=... STEPS=... SEED=... DEFAULTS=1), evaluate, plot
+	$(BIN)/python -m sb3_angc --env $(ENV) --seed $(SEED) $(if $(STEPS),--steps $(STEPS)) $(if $(DEFAULTS),--defaults)
 
 test: $(VENV)/.installed-all  ## Run the tests
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n 2 --dist worksteal

@@ -1,5 +1,6 @@
 """
-Train ANGC on an environment, evaluate it, and keep model, learning curve and a summary.
+Train ANGC on an environment, with its tuned settings where there are any, evaluate it, and keep model,
+learning curve and a summary.
 
 Used by ``make train``; ``python -m sb3_angc --help`` lists the options.
 """
@@ -21,7 +22,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_angc import ANGC, __version__
+from sb3_angc.angc.tuned import make_tuned_env
 from sb3_angc.common.checks import in_a_line
+from sb3_angc.hyperparams import tuned_environments
 
 EVALUATION_EPISODES = 20
 # Training starts from the seed itself: episodes of the evaluation must be others.
@@ -30,35 +33,42 @@ EVALUATION_SEED_OFFSET = 1_000_000
 
 def main() -> int:
     """Train, evaluate, save, and print where everything is."""
-    parser = argparse.ArgumentParser(prog="python -m sb3_angc", description=__doc__.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m sb3_angc", description=" ".join(__doc__.split("\n\n")[0].split())
+    )
     parser.add_argument("--env", default="CartPole-v1", help="environment id (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=50_000, help="environment steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="environment steps (default: as tuned, or 50000)")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder (default: %(default)s)")
+    parser.add_argument("--defaults", action="store_true", help="leave tuned settings out")
     arguments = parser.parse_args()
-    if arguments.steps < 1:
+    if arguments.steps is not None and arguments.steps < 1:
         parser.error(f"--steps {arguments.steps} is not allowed: it must be at least 1")
 
     th.set_num_threads(1)  # more threads only slow small layers down
     folder = _new_folder(arguments.output / f"{arguments.env.replace('/', '-')}_seed{arguments.seed}")
     try:
-        model = ANGC(arguments.env, seed=arguments.seed)
-    except (AssertionError, ValueError) as error:  # SB3's own refusals are assertions
+        is_tuned = not arguments.defaults and arguments.env in tuned_environments()
+        model = (ANGC.tuned if is_tuned else ANGC)(arguments.env, seed=arguments.seed)
+    except (AssertionError, ImportError, ValueError) as error:  # SB3's own refusals are assertions
         print(f"error: {in_a_line(error)}", file=sys.stderr)
         return 2
     folder.mkdir(parents=True)
-    monitor = Monitor(gym.make(arguments.env), str(folder / "episodes"))
+    make_env = make_tuned_env if is_tuned else gym.make
+    monitor = Monitor(make_env(arguments.env), str(folder / "episodes"))
     env = DummyVecEnv([lambda: monitor])
     env.seed(arguments.seed)  # the model seeded the environment that it was made with
     model.set_env(env)
 
-    print(f"Training ANGC on {arguments.env} for {arguments.steps} steps, seed {arguments.seed}")
+    steps = arguments.steps or model.budget
+    settings = "tuned (sb3_angc/hyperparams/angc.yml)" if is_tuned else "ANGC's defaults"
+    print(f"Training ANGC on {arguments.env} for {steps} steps, seed {arguments.seed}. Settings: {settings}")
     started = time.monotonic()
-    model.learn(arguments.steps, progress_bar=True)
+    model.learn(steps, progress_bar=True)
     seconds = time.monotonic() - started
     model.save(folder / "model.zip")
 
-    evaluation_env = Monitor(gym.make(arguments.env))
+    evaluation_env = Monitor(make_env(arguments.env))
     evaluation_env.reset(seed=arguments.seed + EVALUATION_SEED_OFFSET)
     returns, _ = evaluate_policy(
         model, evaluation_env, EVALUATION_EPISODES, deterministic=True, return_episode_rewards=True
@@ -67,6 +77,7 @@ def main() -> int:
         "environment": arguments.env,
         "steps": model.num_timesteps,
         "seed": arguments.seed,
+        "settings": "tuned" if is_tuned else "defaults",
         "updates": model._n_updates,
         "training_seconds": round(seconds, 1),
         "evaluation_episodes": EVALUATION_EPISODES,

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from benchmarks.experiments.regression import BATCH_SIZE, LEARNING_RATE, friedman
 from benchmarks.report import figures, pages
 from benchmarks.runner.errors import Parser
-from benchmarks.runner.provenance import ROOT
+from benchmarks.runner.provenance import ROOT, RUNS
 from benchmarks.runner.results import kept_or_measured
 from benchmarks.runner.study import slug
 from sb3_angc.circuit import NGCCircuit, diagnose, learn
@@ -142,7 +142,9 @@ def main(arguments: list[str]) -> int:
     """Run the missing cells and print the table."""
     parser = Parser(prog="python -m benchmarks ladder", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the raw results")
+    parser.add_argument(
+        "--output", type=Path, default=RUNS / "ladder", help="raw results (default: runs/ladder)"
+    )
     options = parser.parse_args(arguments)
     th.set_num_threads(1)
     cells = {}
@@ -151,7 +153,7 @@ def main(arguments: list[str]) -> int:
         cells[label, seed] = kept_or_measured(path, setup(label), partial(run_cell, label, seed))
     table = report(cells, options.seeds)
     (options.output / "README.md").write_text(table, encoding="utf-8")
-    if options.output == FOLDER:
+    if options.output.resolve() == FOLDER:
         pages.fill(pages.DOCS / "ladder.md", {"ladder": table})
     with style.context(["default", figures.STYLE]):
         figures.save(draw(cells, options.seeds), options.output / "ladder")

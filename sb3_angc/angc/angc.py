@@ -23,6 +23,7 @@ from sb3_angc.angc.epistemic import weight_left
 from sb3_angc.angc.exploration import ExploringAlgorithm
 from sb3_angc.angc.features import ImageExtractor, PartsExtractor
 from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
+from sb3_angc.angc.tuned import TunedAlgorithm
 from sb3_angc.circuit import CircuitDiagnostics, diagnose
 from sb3_angc.common.checks import check_finite, check_weight
 from sb3_angc.common.workers import dead_workers_named
@@ -34,7 +35,7 @@ SelfANGC = TypeVar("SelfANGC", bound="ANGC")
 DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
 
 
-class ANGC(ExploringAlgorithm):
+class ANGC(ExploringAlgorithm, TunedAlgorithm):
     """
     Active Neural Generative Coding (ANGC): Q-learning by two predictive coding circuits, without
     backpropagation.
@@ -344,7 +345,7 @@ class ANGC(ExploringAlgorithm):
 
     def learn(
         self: SelfANGC,
-        total_timesteps: int = 50_000,
+        total_timesteps: int | None = None,
         callback: MaybeCallback = None,
         log_interval: int = 4,
         tb_log_name: str = "ANGC",
@@ -353,7 +354,7 @@ class ANGC(ExploringAlgorithm):
     ) -> SelfANGC:
         with dead_workers_named(self.env):
             return super().learn(
-                total_timesteps=total_timesteps,
+                total_timesteps=self.budget if total_timesteps is None else total_timesteps,
                 callback=callback,
                 log_interval=log_interval,
                 tb_log_name=tb_log_name,

@@ -7,14 +7,48 @@ A module is named in the Zoo's saved ``args.yml`` where a file would leave a pat
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 hyperparams: dict[str, dict[str, Any]]
+# In the file, what is for every environment that is not listed
+DEFAULT = "default"
 
 
 def __getattr__(name: str) -> Any:
     # Read anew each time: the Zoo deletes keys from what it gets, and a second run in the
     # same process must not see that.
     if name == "hyperparams":
-        return yaml.safe_load(Path(__file__).with_name("angc.yml").read_text(encoding="utf-8"))
+        return _read()
     raise AttributeError(name)
+
+
+def tuned_environments() -> list[str]:
+    """
+    :return: Ids of the environments that have tuned settings
+    :raises ImportError: If pyyaml is not installed
+    """
+    return [name for name in _read() if name != DEFAULT]
+
+
+def tuned_settings(env_id: str) -> dict[str, Any]:
+    """
+    :param env_id: Id of an environment
+    :return: Its settings as they stand in ``angc.yml``, ``n_timesteps`` among them
+    :raises ValueError: If it has none
+    :raises ImportError: If pyyaml is not installed
+    """
+    known = _read()
+    if env_id not in known or env_id == DEFAULT:
+        names = ", ".join(name for name in known if name != DEFAULT)
+        raise ValueError(
+            f"env_id={env_id!r} has no tuned settings: choose one of {names}, or use the constructor"
+        )
+    return known[env_id]
+
+
+def _read() -> dict[str, dict[str, Any]]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError("Tuned settings need pyyaml: pip install 'sb3_angc[extra]'") from error
+    text = Path(__file__).with_name("angc.yml").read_text(encoding="utf-8")
+    settings: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return settings

@@ -42,12 +42,13 @@ def test_commands_write_where_git_ignores_it(tmp_path: Path, monkeypatch: pytest
 
     study = provenance.ROOT / "benchmarks" / "studies" / "control.yml"
     monkeypatch.setattr(run, "run_study", lambda study, folder, *_: stop(folder.path))
-    for module in (regression, settling):
+    for module in (regression, ladder, settling):
         monkeypatch.setattr(module, "kept_or_measured", lambda path, *_: stop(path.parent))
     monkeypatch.setattr(speed, "read_json", lambda path: stop(path.parent))
     commands = {
         "studies/control": (run.main, [str(study)]),
         "regression": (regression.main, []),
+        "ladder": (ladder.main, []),
         "settling": (settling.main, []),
         "speed": (speed.main, ["--show"]),
         "speed_quick": (speed.main, ["--show", "--quick"]),

@@ -49,6 +49,7 @@ TESTS = {
         "angc/test_buffers.py",
         "angc/test_replay.py",
     ],
+    "angc/tuned.py": ["angc/test_tuned.py"],
     "angc/update.py": ["angc/test_angc.py", "angc/test_replay.py", "angc/test_actions.py"],
     "common/compiling.py": ["angc/test_compiling.py"],
     "common/workers.py": ["angc/test_faults.py"],
@@ -140,6 +141,12 @@ MUTANTS = [
     Mutant("circuit/circuit.py", "NGCCircuit.__init__", "bundles[-1]", "bundles[0]"),
     Mutant("angc/policies.py", "ANGCPolicy._value_scale", "settings.output_init_scale if is_given or has_norm else VALUE_SCALE", "settings.output_init_scale"),
     Mutant("circuit/circuit.py", "NGCCircuit.normalize_weights", "self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)", "2 * self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)"),
+    # tuned settings
+    Mutant("angc/tuned.py", "TunedAlgorithm.tuned", "model.budget = int(settings['n_timesteps'])", "pass"),
+    Mutant("angc/tuned.py", "TunedAlgorithm.tuned", "{**arguments, **changes}", "{**changes, **arguments}"),
+    Mutant("angc/tuned.py", "make_tuned_env", "_wrapper(name)(env)", "env"),
+    Mutant("angc/tuned.py", "_wrapper", "wrapper(env, **kwargs)", "wrapper(env)"),
+    Mutant("angc/tuned.py", "_plain", "LinearSchedule(start=float(value.removeprefix('lin_')), end=0.0, end_fraction=1.0)", "LinearSchedule(start=float(value.removeprefix('lin_')), end=1.0, end_fraction=1.0)"),
     # the learning step
     Mutant("circuit/learning.py", "learn", "1.0 if group.get('maximize', False) else -1.0", "-1.0 if group.get('maximize', False) else -1.0"),
     Mutant("circuit/learning.py", "learn", "1.0 if group.get('maximize', False) else -1.0", "1.0"),

@@ -16,6 +16,7 @@ pytest.importorskip("tqdm", reason="the progress bar is part of the extra 'dev'"
 
 from sb3_angc import ANGC, __version__
 from sb3_angc.__main__ import EVALUATION_EPISODES, EVALUATION_SEED_OFFSET, main
+from tests.budget import shorten_training
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -29,7 +30,9 @@ def test_keeps_model_curve_and_summary(
     arguments = ("--steps", "1100", "--seed", "3", "--output", str(tmp_path))
     assert run(monkeypatch, *arguments) == 0
     folder = tmp_path / "CartPole-v1_seed3"
-    assert str(folder / "model.zip") in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert str(folder / "model.zip") in printed
+    assert "for 1100 steps, seed 3. Settings: tuned (sb3_angc/hyperparams/angc.yml)" in printed
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
     summary = json.loads((folder / "summary.json").read_text())
@@ -53,6 +56,34 @@ def test_keeps_model_curve_and_summary(
     assert run(monkeypatch, *arguments) == 0
     again = json.loads((tmp_path / "CartPole-v1_seed3_2" / "summary.json").read_text())
     assert again["evaluation_returns"] == summary["evaluation_returns"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "budget", "settings", "batch_size"),
+    [
+        (["--env", "MountainCar-v0"], 120_000, "tuned", 128),
+        (["--env", "MountainCar-v0", "--defaults"], 50_000, "defaults", 64),
+        (["--env", "FrozenLake-v1"], 50_000, "defaults", 64),
+    ],
+    ids=str,
+)
+def test_settings_and_budget_are_tuned_where_there_are_any(
+    arguments: list[str],
+    budget: int,
+    settings: str,
+    batch_size: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shorten_training(monkeypatch, steps=30)
+    assert run(monkeypatch, *arguments, "--output", str(tmp_path)) == 0
+    printed = capsys.readouterr().out
+    assert f"for {budget} steps" in printed
+    assert ("Settings: tuned" if settings == "tuned" else "Settings: ANGC's defaults") in printed
+    [folder] = tmp_path.iterdir()
+    assert json.loads((folder / "summary.json").read_text())["settings"] == settings
+    assert ANGC.load(folder / "model.zip", device="cpu").batch_size == batch_size
 
 
 def test_no_finished_episode_has_no_curve(
