@@ -96,7 +96,7 @@ def test_bound_is_above_the_curvature(rule: str, scale: float, activation: str) 
 
     def energy(stacked: th.Tensor) -> th.Tensor:
         value, activity = 0.1 * stacked.square().sum(), x[0]
-        for bundle, z in zip(circuit.bundles, [*stacked.split(hidden), y[0]], strict=True):
+        for bundle, z in zip(circuit.bundles, [*th.split(stacked, hidden), y[0]], strict=True):
             precision = 0.3 if z is y[0] or len(z) == SIZES[-1] else 1.0
             value = value + precision * (z - bundle.predict(activity)).square().sum() / (4 * 0.8)
             activity = phi(z)
