@@ -26,7 +26,7 @@ from benchmarks.runner.errors import Parser
 from benchmarks.runner.provenance import ROOT, RUNS
 from benchmarks.runner.results import kept_or_measured
 from sb3_angc.circuit import NGCCircuit, diagnose, learn
-from sb3_angc.circuit.settings import make_settings
+from sb3_angc.circuit.settings import PRESETS, make_settings
 
 STEPS = 2000
 BATCH_SIZE = 128
@@ -82,6 +82,8 @@ LEARNERS: dict[str, dict[str, Any] | None] = {
     "settled, decay": DECAY,
     "settled, tied": {"preset": "settled", "feedback": "tied"},
     "released": {"preset": "released"},
+    # The gradient from initial weights as small as those of "ngc"
+    "released, small weights": {"preset": "released", "init_scale": PRESETS["ngc"].init_scale},
     "ngc": {"preset": "ngc"},
     "paper": {"preset": "paper"},
 }

@@ -3,7 +3,7 @@
 from tests.mutation.planting import Mutant
 
 SETTLING = [
-    *("circuit/test_settling.py", "circuit/test_locality.py", "circuit/test_reference.py"),
+    *("circuit/test_locality.py", "circuit/test_settling.py", "circuit/test_reference.py"),
     "circuit/test_stability.py",
 ]
 TESTS = {
