@@ -189,7 +189,8 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         """
         Load a file of :meth:`save_safe`, whoever made it: nothing in it is executed.
 
-        :param path: Path; ``.safetensors`` is added where there is no such file
+        :param path: Path; ``.safetensors`` is added where there is no such file. Or the folder of a packaged
+            agent
         :param env: the new environment to run the loaded model on, or the id of a registered one
             (can be None if you only need prediction from a trained model)
         :param device: Device on which the code should run.

@@ -30,6 +30,8 @@ from sb3_angc.saving.files import writing
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound=OffPolicyAlgorithm)
 
 # One more whenever a file of this version could not be read by the version before.
+# What it is called in a folder that holds an agent and what is told of it
+AGENT_FILE = "agent.safetensors"
 SAFE_FORMAT = 2
 # The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
 LARGEST_SPACE = 2**20
@@ -111,7 +113,8 @@ def load_safe(
     Load what :func:`save_safe` saved. Nothing in the file is executed.
 
     :param cls: The class of the agent
-    :param path: Path; ``.safetensors`` is added where there is no such file
+    :param path: Path; ``.safetensors`` is added where there is no such file. Of a folder, as
+        ``python -m sb3_angc.zoo package_agent`` writes it, the file ``agent.safetensors`` is taken
     :param own_classes: As in :func:`save_safe`
     :param env: the new environment to run the loaded model on
         (can be None if you only need prediction from a trained model)
@@ -124,6 +127,7 @@ def load_safe(
     """
     safetensors = _import_safetensors()
     path = pathlib.Path(path)
+    path = path / AGENT_FILE if path.is_dir() else path
     data = (path if path.exists() else path.with_name(f"{path.name}.safetensors")).read_bytes()
     try:
         tensors = safetensors.load(data)

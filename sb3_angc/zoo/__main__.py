@@ -14,7 +14,12 @@ from sb3_angc.zoo import register
 # The module of each command that is a function of the Zoo; others are modules only
 PLOTS = {name: f"rl_zoo3.plots.{name}" for name in ("all_plots", "plot_train", "plot_from_file")}
 FUNCTIONS = {"train": "rl_zoo3.train", "enjoy": "rl_zoo3.enjoy", **PLOTS}
-COMMANDS = ("train", "enjoy", "record_video", "benchmark", *PLOTS)
+COMMANDS = ("train", "enjoy", "record_video", "benchmark", "package_agent", *PLOTS)
+# What the Zoo's table says of its own hub
+CARDS = """
+You can view each model card (it includes video and hyperparameters)
+on our Huggingface page: https://huggingface.co/sb3
+"""
 # What the Zoo's benchmark starts for each agent, from the current folder
 ENJOY_SCRIPT = """
 import sys
@@ -37,6 +42,9 @@ def main(arguments: list[str]) -> int:
     if command == "benchmark":
         return benchmark(arguments)
     register()
+    if command == "package_agent":
+        status: int = importlib.import_module("sb3_angc.zoo.package").package_agent(arguments)
+        return status
     (plot if command in PLOTS else run)(command, arguments)
     return 0
 
@@ -78,7 +86,11 @@ def benchmark(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as current:
         Path(current, "enjoy.py").write_text(ENJOY_SCRIPT, encoding="utf-8")
         command = [sys.executable, "-m", "rl_zoo3.benchmark", "--no-hub", *map(str, paths), *others]
-        return subprocess.run(command, cwd=current, env={**os.environ, "PATH": path}).returncode
+        status = subprocess.run(command, cwd=current, env={**os.environ, "PATH": path}).returncode
+    table = folders.benchmark_dir / "benchmark.md"
+    if table.exists():  # of these agents there are no such cards
+        table.write_text(table.read_text(encoding="utf-8").replace(CARDS, ""), encoding="utf-8")
+    return status
 
 
 def plot(command: str, arguments: list[str]) -> None:

@@ -137,6 +137,7 @@ def test_benchmark_has_a_row_for_every_agent(logs: Path, cwd: Path) -> None:
     ran = zoo(*command, cwd=cwd)
     assert ran.returncode == 0, ran.stderr
     table = (folder / "benchmark.md").read_text()
+    assert "huggingface" not in table
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in table.splitlines()

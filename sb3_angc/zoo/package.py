@@ -1,0 +1,231 @@
+"""``package_agent``: a trained agent of the Zoo as a folder that can be put on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib
+import json
+import shutil
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_sb3 import EnvironmentName
+from rl_zoo3.utils import create_test_env, get_model_path, get_saved_hyperparams
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_angc import ANGC, __version__
+from sb3_angc.saving.safe_files import AGENT_FILE
+
+# Training starts from the seed itself: episodes of the evaluation are others.
+EVALUATION_SEED_OFFSET = 1_000_000
+VIDEO = "replay.mp4"  # the name that the Hub shows
+CARD = """\
+# ANGC on {env_id}
+
+An agent of **Active Neural Generative Coding** (ANGC), which plays {env_id} and has learned without
+backpropagation. It was made with `sb3_angc`, a plugin of
+[Stable-Baselines3](https://github.com/DLR-RM/stable-baselines3).
+
+| measured on | episodes | mean return | standard deviation |
+|---|--:|--:|--:|
+| {env_id}, actions without exploration | {episodes} | {mean:.2f} | {deviation:.2f} |
+
+## Use
+
+`{agent_file}` holds tensors and JSON: loading it executes nothing.
+
+```python
+from huggingface_hub import snapshot_download
+from sb3_angc import ANGC
+
+model = ANGC.load_safe(snapshot_download("{repo_id}"), env="{env_id}")
+```
+
+## How it was trained
+
+```sh
+{command}
+```
+
+`config.json` has all settings, the seed and the versions; `results.json` has the return of each episode.
+{video}
+"""
+
+
+def package_agent(arguments: Sequence[str]) -> int:
+    """
+    The command.
+
+    :param arguments: Without the command's name
+    :return: Exit status
+    """
+    parser = argparse.ArgumentParser(prog="python -m sb3_angc.zoo package_agent", description=__doc__)
+    parser.add_argument("--algo", choices=["angc"], default="angc")
+    parser.add_argument("--env", required=True, help="environment id")
+    parser.add_argument("-f", "--folder", default="logs", help="where the Zoo trained it (default: logs)")
+    parser.add_argument("--exp-id", type=int, default=0, help="which run (default: the newest)")
+    parser.add_argument("--load-best", action="store_true", help="the best checkpoint, not the last policy")
+    parser.add_argument("-o", "--output", type=Path, help="folder to write (default: packages/angc-<env>)")
+    parser.add_argument("-n", "--episodes", type=int, default=100, help="of the evaluation (default: 100)")
+    parser.add_argument("--repo-id", help="name on the Hub (default: YOUR_NAME/angc-<env>)")
+    parser.add_argument("--gym-packages", nargs="+", default=[], help="modules that register environments")
+    options = parser.parse_args(arguments)
+    if options.episodes < 1:
+        parser.error(f"--episodes {options.episodes} is not allowed: it must be at least 1")
+    for package in options.gym_packages:
+        importlib.import_module(package)
+    name = f"angc-{options.env.replace('/', '-')}"
+    folder = options.output or Path("packages") / name
+    repo_id = options.repo_id or f"YOUR_NAME/{name}"
+    if folder.exists() and any(folder.iterdir()):
+        parser.error(f"--output {folder} is not allowed: it must be a new or an empty folder")
+    try:
+        environment = _zoo_name(options.env)
+        place = get_model_path(options.exp_id, options.folder, "angc", environment, options.load_best)
+    except (AssertionError, ValueError) as error:
+        parser.error(str(error))
+    run = Run(options.env, Path(place[1]), Path(place[2]))
+    if isinstance(run.make_env(), VecNormalize):
+        parser.error(
+            "VecNormalize's statistics are a pickle, which a package does not hold: train without "
+            "`normalize`, ANGC normalises observations itself"
+        )
+    write(run, folder, repo_id, options.episodes)
+    print(f"Written to {folder}. To upload it:\n\n  hf upload {repo_id} {folder} .\n")
+    return 0
+
+
+class Run:
+    """
+    A finished run of the Zoo.
+
+    :param env_id: Of its environment
+    :param model_path: The agent's file
+    :param folder: The run's
+    """
+
+    def __init__(self, env_id: str, model_path: Path, folder: Path) -> None:
+        self.env_id, self.model_path, self.folder = env_id, model_path, folder
+        stats = folder / _zoo_name(env_id)
+        self.stats_path = str(stats)
+        self.settings, _ = get_saved_hyperparams(self.stats_path, test_mode=True)
+        # Written by the Zoo as Python's own objects
+        self.arguments = dict(yaml.load((stats / "args.yml").read_text(), Loader=yaml.UnsafeLoader))
+
+    def make_env(self) -> Any:
+        """:return: What the agent was trained in, one environment of it"""
+        return create_test_env(
+            self.env_id,
+            stats_path=self.stats_path,
+            seed=int(self.arguments["seed"]) + EVALUATION_SEED_OFFSET,
+            should_render=False,
+            hyperparams=copy.deepcopy(self.settings),
+            env_kwargs=dict(self.arguments.get("env_kwargs") or {}),
+        )
+
+    def command(self) -> str:
+        """:return: What trains this agent again"""
+        words = ["python -m sb3_angc.zoo train --algo angc", f"--env {self.env_id}"]
+        if self.arguments.get("n_timesteps", -1) > 0:
+            words.append(f"-n {self.arguments['n_timesteps']}")
+        return " ".join([*words, f"--seed {self.arguments['seed']}"])
+
+
+def write(run: Run, folder: Path, repo_id: str, episodes: int) -> None:
+    """
+    Evaluate an agent and write its package.
+
+    :param run: Where it was trained
+    :param folder: Where to write
+    :param repo_id: Its name on the Hub
+    :param episodes: Of the evaluation
+    """
+    model = ANGC.load(run.model_path, device="cpu", buffer_size=1)
+    env = run.make_env()
+    found, _ = evaluate_policy(model, env, episodes, deterministic=True, return_episode_rewards=True)
+    env.close()
+    returns = np.asarray(found, dtype=float)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_safe(folder / AGENT_FILE)
+    packages = ("torch", "stable_baselines3", "gymnasium", "rl_zoo3")
+    config = {
+        "algo": "angc",
+        "env_id": run.env_id,
+        "seed": int(run.arguments["seed"]),
+        "timesteps": model.num_timesteps,
+        "settings": dict(run.settings),
+        "command": run.command(),
+        "versions": {"sb3_angc": __version__, **{name: metadata.version(name) for name in packages}},
+    }
+    results = {
+        "mean_reward": returns.mean(),
+        "std_reward": returns.std(),
+        "n_eval_episodes": episodes,
+        "returns": returns.tolist(),
+    }
+    for name, content in (("config", config), ("results", results)):
+        text = json.dumps(content, indent=2, default=str) + "\n"
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    films = sorted(run.folder.glob("videos/*.mp4"), key=lambda path: path.stat().st_mtime)
+    if films:  # the newest of `record_video`
+        shutil.copyfile(films[-1], folder / VIDEO)
+    card(run, returns, repo_id, bool(films)).save(folder / "README.md")
+
+
+def card(run: Run, returns: np.ndarray[Any, Any], repo_id: str, has_video: bool) -> ModelCard:
+    """
+    :param run: Where the agent was trained
+    :param returns: Of the episodes of its evaluation
+    :param repo_id: Its name on the Hub
+    :param has_video: Whether there is a film of it
+    :return: The model card, whose metadata the Hub reads
+    """
+    data = ModelCardData(
+        library_name="stable-baselines3",
+        tags=[
+            run.env_id,
+            "angc",
+            "deep-reinforcement-learning",
+            "reinforcement-learning",
+            "stable-baselines3",
+        ],
+        pipeline_tag="reinforcement-learning",
+        model_name="ANGC",
+        eval_results=[
+            EvalResult(
+                task_type="reinforcement-learning",
+                task_name="reinforcement-learning",
+                dataset_type=run.env_id,
+                dataset_name=run.env_id,
+                metric_type="mean_reward",
+                metric_name="mean_reward",
+                metric_value=f"{returns.mean():.2f} +/- {returns.std():.2f}",
+                verified=False,
+            )
+        ],
+    )
+    text = CARD.format(
+        env_id=run.env_id,
+        episodes=len(returns),
+        mean=returns.mean(),
+        deviation=returns.std(),
+        agent_file=AGENT_FILE,
+        repo_id=repo_id,
+        command=run.command(),
+        video=f"\n`{VIDEO}` is a film of it." if has_video else "",
+    )
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text.rstrip()}\n")
+
+
+def _zoo_name(env_id: str) -> Any:
+    if env_id not in gym.registry:
+        raise ValueError(f"--env {env_id} is not allowed: no environment has this id")
+    return EnvironmentName(env_id)
