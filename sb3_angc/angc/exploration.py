@@ -109,6 +109,8 @@ class ExploringAlgorithm(ResumableAlgorithm):
         is_pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict)
         if deterministic or is_pair:
             return self.policy.predict(observation, state, episode_start, deterministic)
+        if observation is self._last_obs:  # while training: known to be those of all environments
+            return self._explore(*self._draw(self.n_envs, self.exploration_rate)), state
         if isinstance(observation, dict):
             if not observation:
                 raise ValueError(
@@ -129,19 +131,26 @@ class ExploringAlgorithm(ResumableAlgorithm):
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[Array, Array]:
         """As SB3's, but random numbers of a Box are among its values, and random choices may be kept."""
-        in_warm_up = self.num_timesteps < learning_starts
-        explores, actions = self._draw(n_envs, None if in_warm_up else self.exploration_rate)
-        if self.exploration_steps > 1:
-            self._kept_choices = self._kept_choices or KeptChoices()
-            explores, actions = self._kept_choices(explores, actions, self.exploration_steps)
-        if not explores.all():
-            actions = np.where(explores, actions, self.policy.act(self._last_obs))
+        in_warm_up, keeps = self.num_timesteps < learning_starts, self.exploration_steps > 1
+        if in_warm_up or keeps:
+            explores, actions = self._draw(n_envs, None if in_warm_up else self.exploration_rate)
+            if keeps:
+                self._kept_choices = self._kept_choices or KeptChoices()
+                explores, actions = self._kept_choices(explores, actions, self.exploration_steps)
+            actions = self._explore(explores, actions)
+        else:
+            assert self._last_obs is not None, "self._last_obs was not set"
+            actions, _ = self.predict(self._last_obs)
         is_scaled = isinstance(self.action_space, spaces.Box)
         return actions, self.policy.scale_action(actions) if is_scaled else actions
 
     def _draw(self, n: int, rate: float | None) -> tuple[Array, Array]:
         """Where actions are random, and random actions: see :func:`draw`."""
         return draw(self.action_space, self.policy.action_bins, n, rate)
+
+    def _explore(self, explores: Array, actions: Array) -> Array:
+        """Random actions where the agent explores while training, and the best ones where it does not."""
+        return actions if explores.all() else np.where(explores, actions, self.policy.act(self._last_obs))
 
     def _store_transition(
         self,

@@ -340,7 +340,7 @@ class ANGCPolicy(BasePolicy):
         :param observation: Of all environments, as numpy's or a dict of them
         """
         self.set_training_mode(False)
-        return self(obs_as_tensor(observation, self.device)).cpu().numpy()  # type: ignore[no-any-return]
+        return self._predict(obs_as_tensor(observation, self.device)).cpu().numpy()
 
     def save(self, path: str) -> None:
         """

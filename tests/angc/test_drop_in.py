@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
-from sb3_angc import ANGC
+from sb3_angc import ANGC, ANGCPolicy
 from tests.agents import TINY
 from tests.envs import Parts, counter
 
@@ -366,3 +366,25 @@ def test_attributes_set_while_training_goes_on_take_effect() -> None:
     assert not any(th.equal(a, b) for a, b in zip(fresh, now, strict=True))
     assert all(th.equal(a, b) for a, b in zip(before, now, strict=True))
     assert model.sample(64).discounts.max() == 0.5
+
+
+def test_what_a_subclass_says_is_what_collects() -> None:
+    """As DQN's: `predict` of the algorithm, `_predict` of the policy."""
+
+    class Masked(ANGC):
+        def predict(self, *args: Any, **kwargs: Any) -> Any:
+            actions, state = super().predict(*args, **kwargs)
+            return actions * 0, state
+
+    class Left(ANGCPolicy):
+        def _predict(self, obs: Any, deterministic: bool = True) -> th.Tensor:
+            return super()._predict(obs, deterministic) * 0
+
+    greedy = {**TINY, "exploration_initial_eps": 0.0, "exploration_final_eps": 0.0, "learning_starts": 0}
+    for model in (Masked("MlpPolicy", "CartPole-v1", **greedy), ANGC(Left, "CartPole-v1", **greedy)):
+        model.learn(60)
+        assert model.replay_buffer is not None
+        assert (model.replay_buffer.actions[:60] == 0).all()
+    plain = ANGC("CartPole-v1", **greedy).learn(60)
+    assert plain.replay_buffer is not None
+    assert plain.replay_buffer.actions[:60].any()
