@@ -53,6 +53,7 @@ TESTS = {
     "angc/update.py": ["angc/test_angc.py", "angc/test_replay.py", "angc/test_actions.py"],
     "common/compiling.py": ["angc/test_compiling.py"],
     "common/workers.py": ["angc/test_faults.py"],
+    "plots.py": ["diagnostics/test_agent_plots.py"],
     "saving/files.py": ["saving/test_resuming.py"],
     "saving/resuming.py": ["saving/test_resuming.py", "angc/test_faults.py", "angc/test_replay.py"],
     "saving/safe_files.py": ["saving/test_safe_files.py"],
@@ -141,6 +142,13 @@ MUTANTS = [
     Mutant("circuit/circuit.py", "NGCCircuit.__init__", "bundles[-1]", "bundles[0]"),
     Mutant("angc/policies.py", "ANGCPolicy._value_scale", "settings.output_init_scale if is_given or has_norm else VALUE_SCALE", "settings.output_init_scale"),
     Mutant("circuit/circuit.py", "NGCCircuit.normalize_weights", "self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)", "2 * self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12)"),
+    # pictures
+    Mutant("plots.py", "plot_action_values", "np.median(seen, axis=0)", "np.mean(seen, axis=0) + 1"),
+    Mutant("plots.py", "plot_action_values", "values.max(dim=1)", "values.min(dim=1)"),
+    Mutant("plots.py", "plot_surprise", "policy.epistemic_reward(state.total_discrepancy)", "state.total_discrepancy"),
+    Mutant("plots.py", "energy_by_layer", "2 * gain", "gain"),
+    Mutant("plots.py", "plot_weights", "th.cosine_similarity(weights, feedback, dim=0)", "th.cosine_similarity(weights, weights, dim=0)"),
+    Mutant("plots.py", "_edges", "2 * (len(centres) - 1)", "len(centres) - 1"),
     # tuned settings
     Mutant("angc/tuned.py", "TunedAlgorithm.tuned", "model.budget = int(settings['n_timesteps'])", "pass"),
     Mutant("angc/tuned.py", "TunedAlgorithm.tuned", "{**arguments, **changes}", "{**changes, **arguments}"),

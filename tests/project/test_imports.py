@@ -8,7 +8,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
-    "sb3_angc": ["common", "circuit", "hyperparams", "saving", "angc", "diagnostics", "zoo", "__main__"],
+    "sb3_angc": [
+        "common",
+        "circuit",
+        "hyperparams",
+        "saving",
+        "angc",
+        "diagnostics",
+        "plots",
+        "zoo",
+        "__main__",
+    ],
     "benchmarks": ["environments", "runner", "report", "experiments", "__main__"],
 }
 MOST_LINES = 400
