@@ -176,11 +176,12 @@ class NGCCircuit(nn.Module):
 
         :param x: Input, ``(batch, layer_sizes[0])``
         :return: Output, ``(batch, layer_sizes[-1])``
+        :raises ValueError: If the circuit diverged: the layer is named
         """
         if self.settings.settles_at_projection:
             return self.project(x)
         free = x.new_zeros(len(x), self.layer_sizes[-1])
-        state = inference.settle(self.bundles, self.settings, x, free, clamped=free)
+        state = self.settle(x, free, clamped=free)
         return self.bundles[-1].predict(state.activities[-1])
 
     def settle(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> CircuitState:

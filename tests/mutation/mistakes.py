@@ -239,7 +239,7 @@ MUTANTS = [
     Mutant("angc/exploration.py", "ExploringAlgorithm.predict", "observation = np.asarray(observation)", "pass"),
     Mutant("angc/arguments.py", "check_transition", "check_finite('observation', vec_normalize.get_original_obs())", "pass"),
     Mutant("circuit/circuit.py", "NGCCircuit.move_towards", "th._foreach_lerp_(own, others, share)", "th._foreach_lerp_(own, others, 1 - share)"),
-    Mutant("angc/policies.py", "ANGCPolicy.q_values", "self.controller.infer(self.features(obs))", "self.controller.project(self.features(obs))"),
+    Mutant("angc/policies.py", "ANGCPolicy.q_values", "self.controller.infer(self.features(as_tensors(self, obs)))", "self.controller.project(self.features(as_tensors(self, obs)))"),
     Mutant("circuit/circuit.py", "NGCCircuit.move_towards", "th._foreach_lerp_(own, others, share)", "th._foreach_lerp_(own, others, 1 - share)"),
     Mutant("angc/policies.py", "ANGCPolicy._build", "settings.settles_at_projection", "True"),
     Mutant("angc/policies.py", "ANGCPolicy.set_training_mode", "self.features_extractor.train(mode)", "pass"),
