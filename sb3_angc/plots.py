@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure as LoggedFigure
 
 from sb3_angc.angc import replay, update
 from sb3_angc.angc.angc import ANGC
 from sb3_angc.circuit import NGCCircuit
+from sb3_angc.circuit.diagnostics import alignment, layer_energies
 from sb3_angc.circuit.inference import initial_state, settle
 from sb3_angc.circuit.layers import synapses_by_name
-from sb3_angc.circuit.state import CircuitState
 from sb3_angc.common.checks import require
+from sb3_angc.diagnostics.callback import MeasuringCallback
 from sb3_angc.saving.resuming import numpy_random_state_kept
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Dimensions = tuple[int, int]
-Clamps = tuple[th.Tensor, th.Tensor, th.Tensor | None]  # input, output, and where the output is clamped
 STATES = 1000  # that are drawn or averaged over
 OUTLIERS = 1.0  # per cent on each side that a range leaves out
 
@@ -121,8 +120,10 @@ def plot_settling(model: ANGC, steps: int | None = None) -> Figure:
     :raises ValueError: If there is nothing to draw
     """
     figure, panels = _new_figure(1, 2)
-    for axes, (name, (circuit, clamps)) in zip(panels, _clamped(model).items(), strict=True):
-        energies = np.asarray(energy_by_layer(circuit, *clamps, steps))
+    for axes, (name, (circuit, x, y, clamped)) in zip(
+        panels, model.clamps(_sample(model)[1]).items(), strict=True
+    ):
+        energies = np.asarray(energy_by_layer(circuit, x, y, clamped, steps))
         axes.set(title=name.capitalize(), xlabel="settling step", ylabel="energy, mean over a batch")
         for label, energy in zip(_layer_names(energies.shape[1]), energies.T, strict=True):
             size = 9 - 2 * len(axes.lines)  # layers of equal energy do not hide each other
@@ -152,25 +153,17 @@ def energy_by_layer(
     :param y: Output to clamp, ``(batch, n_out)``
     :param clamped: 1 where an output is clamped, 0 where it is free; ``None`` clamps all
     :param steps: As in :func:`plot_settling`
-    :return: Before settling and after each step, ``beta_e |e|^2`` of each layer that is predicted, divided by
-        the precision at the output, mean over the batch
+    :return: Before settling and after each step, each layer's
+        :func:`~sb3_angc.circuit.diagnostics.layer_energies`
     """
     settings, bundles = circuit.settings, circuit.bundles
     taken = settings.inference_steps or len(bundles)
     if steps is None:  # a schedule ends when each layer has moved
         steps = taken if settings.order == "scheduled" else max(taken, 5)
-    gains = settings.error_gains(len(bundles))
-
-    def energies(state: CircuitState) -> list[float]:
-        return [
-            float(error.square().sum(1).mean()) / (2 * gain)
-            for error, gain in zip(state.errors, gains, strict=True)
-        ]
-
     by_number = (replace(settings, inference_steps=number) for number in range(1, steps + 1))
     return [
-        energies(initial_state(bundles, settings, x, y, clamped)),
-        *(energies(settle(bundles, each, x, y, clamped)) for each in by_number),
+        layer_energies(settings, initial_state(bundles, settings, x, y, clamped)),
+        *(layer_energies(each, settle(bundles, each, x, y, clamped)) for each in by_number),
     ]
 
 
@@ -189,17 +182,13 @@ def plot_weights(model: ANGC) -> Figure:
         right.set(title=f"{name}: feedback", ylabel=r"cosine of $W$ and $E^\top$")
         labels = _layer_names(len(circuit.bundles))
         for place, bundle in enumerate(circuit.bundles):
-            parts = list(synapses_by_name(bundle).values())
-            weights, feedback = (
-                th.cat([getattr(part, kind).detach().flatten() for part in parts]).cpu()
-                for kind in ("weight", "error_weight")
-            )
+            parts = synapses_by_name(bundle).values()
+            weights = th.cat([part.weight.detach().flatten() for part in parts]).cpu()
             bins = min(max(math.isqrt(len(weights)), 10), 60)
             left.hist(weights.numpy(), bins, density=True, histtype="step", label=labels[place])
-            is_tied = any(part.feedback is None for part in parts)
-            cosine = float(th.cosine_similarity(weights, feedback, dim=0))
-            height = 0.0 if place == 0 or is_tied else cosine
-            told = "none" if place == 0 else "tied" if is_tied else f"{cosine:.2f}"
+            cosine = alignment(bundle)
+            told = "none" if place == 0 else "tied" if cosine is None else f"{cosine:.2f}"
+            height = 0.0 if place == 0 or cosine is None else cosine
             right.bar(place, height, color=f"C{place}")
             right.annotate(told, (place, max(height, 0.0)), ha="center", va="bottom")
         left.legend(frameon=False)
@@ -208,7 +197,7 @@ def plot_weights(model: ANGC) -> Figure:
     return figure
 
 
-class PlotsCallback(BaseCallback):
+class PlotsCallback(MeasuringCallback):
     """
     Draws the agent while it trains, into SB3's TensorBoard log under ``plots/``: what of
     :func:`plot_action_values`, :func:`plot_surprise`, :func:`plot_settling` and :func:`plot_weights` fits its
@@ -221,8 +210,6 @@ class PlotsCallback(BaseCallback):
     :raises ValueError: If ``frequency`` is below 1
     """
 
-    model: ANGC
-
     def __init__(
         self,
         frequency: int = 10_000,
@@ -230,23 +217,15 @@ class PlotsCallback(BaseCallback):
         names: Sequence[str] | None = None,
         verbose: int = 0,
     ) -> None:
-        super().__init__(verbose)
-        require("frequency", frequency, frequency >= 1, "at least 1")
-        self.frequency, self.dimensions, self.names = frequency, dimensions, names
-        self._last_drawn = 0
+        super().__init__(frequency, verbose)
+        self.dimensions, self.names = dimensions, names
 
-    def _on_training_start(self) -> None:
-        # With `reset_num_timesteps` a second call of learn() counts from 0 again.
-        self._last_drawn = min(self._last_drawn, self.num_timesteps)
-
-    def _on_step(self) -> bool:
-        if self.model._n_updates > 0 and self.num_timesteps - self._last_drawn >= self.frequency:
-            self._last_drawn = self.num_timesteps
-            for name, figure in self.figures().items():
-                # Texts and tables have no place for it. What is recorded is written with the next log.
-                kept_out = ("stdout", "log", "json", "csv")
-                self.logger.record(f"plots/{name}", LoggedFigure(figure, close=True), exclude=kept_out)
-        return True
+    def measure(self) -> None:
+        """Draw the agent."""
+        for name, figure in self.figures().items():
+            # Texts and tables have no place for it. What is recorded is written with the next log.
+            kept_out = ("stdout", "log", "json", "csv")
+            self.logger.record(f"plots/{name}", LoggedFigure(figure, close=True), exclude=kept_out)
 
     def figures(self) -> dict[str, Figure]:
         """:return: All figures of the agent as it is, by name"""
@@ -264,15 +243,11 @@ class PlotsCallback(BaseCallback):
 
 def _sample(model: ANGC) -> tuple[th.Tensor, replay.Batch]:
     """Replayed observations as the policy is given them, and the batch that becomes of them."""
-    if model.replay_buffer is None or model.replay_buffer.size() == 0:
-        raise ValueError("The replay buffer is empty: train first, or load one")
-    policy = model.policy
-    policy.set_training_mode(False)
+    replay.check_filled(model.replay_buffer)
+    model.policy.set_training_mode(False)
     with numpy_random_state_kept(), th.no_grad():
-        replayed = model.replay_buffer, model.n_steps, model.gamma, model.get_vec_normalize_env()
-        samples = replay.draw(*replayed, STATES)
-        features = policy.features(replay.observations(samples))
-        return samples.observations, replay.as_batch(samples, features, policy, model.gamma)
+        samples = model.draw(STATES)
+        return samples.observations, replay.seen(samples, model.policy, model.gamma)
 
 
 def _observations(model: ANGC, dimensions: Dimensions) -> np.ndarray[Any, Any]:
@@ -285,18 +260,6 @@ def _observations(model: ANGC, dimensions: Dimensions) -> np.ndarray[Any, Any]:
     require("dimensions", dimensions, are_two, f"two different ones from 0 to {size - 1}")
     observations: np.ndarray[Any, Any] = _sample(model)[0].cpu().numpy()
     return observations
-
-
-def _clamped(model: ANGC) -> dict[str, tuple[NGCCircuit, Clamps]]:
-    """Each circuit, and what it is clamped at on a replayed batch, as in ``ANGC.diagnose``."""
-    policy, (_, batch) = model.policy, _sample(model)
-    targets = update.target_values(policy, batch, model.alpha_instrumental * batch.rewards, model.double_q)
-    values, clamped = update.clamp_values(policy, batch, targets, model.clamp_all_actions)
-    seen = update.clamp_generator(policy, batch.features, batch.action_inputs, batch.successor_features)
-    return {
-        "controller": (policy.controller, (batch.features, values, clamped)),
-        "generator": (policy.generator, (*seen, None)),
-    }
 
 
 def _edges(centres: np.ndarray[Any, Any]) -> tuple[float, float]:

@@ -114,7 +114,7 @@ class ActionParts(nn.Module):
     def __init__(self, space: spaces.Space[Any], action_bins: int) -> None:
         check_action_space(space, action_bins)
         super().__init__()
-        self.space = space
+        self.shape: tuple[int, ...] = space.shape or ()
         self.is_continuous = isinstance(space, spaces.Box)
         self.are_choices = isinstance(space, spaces.Discrete) and space.start == 0
         sizes, start, step, levels = _values(space, int(action_bins))
@@ -144,11 +144,11 @@ class ActionParts(nn.Module):
     def actions(self, choices: th.Tensor) -> th.Tensor:
         """
         :param choices: ``(batch, n_parts)``
-        :return: The environment's actions, ``(batch, *space.shape)``
+        :return: The environment's actions, ``(batch, *shape)``
         """
         if self.are_choices:
             return choices.squeeze(1)
-        return self.levels.take(choices).view(len(choices), *self.space.shape)  # type: ignore[misc]
+        return self.levels.take(choices).view(len(choices), *self.shape)
 
     def choices(self, stored: th.Tensor) -> th.Tensor:
         """

@@ -12,7 +12,7 @@ from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples, Schedule
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
@@ -24,12 +24,14 @@ from sb3_angc.angc.exploration import ExploringAlgorithm
 from sb3_angc.angc.features import ImageExtractor, PartsExtractor
 from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
 from sb3_angc.angc.tuned import TunedAlgorithm
-from sb3_angc.circuit import CircuitDiagnostics, diagnose
+from sb3_angc.circuit import CircuitDiagnostics, NGCCircuit, diagnose
 from sb3_angc.common.checks import check_finite, check_weight
 from sb3_angc.common.workers import dead_workers_named
 from sb3_angc.saving.resuming import numpy_random_state_kept
 
 SelfANGC = TypeVar("SelfANGC", bound="ANGC")
+# A circuit, its input and output, and where the output is clamped (None: everywhere)
+Clamps = tuple[NGCCircuit, th.Tensor, th.Tensor, th.Tensor | None]
 
 # It falls to 0 over training, so that the policy settles: the last one is what a run leaves.
 DEFAULT_LEARNING_RATE = LinearSchedule(start=3e-3, end=0.0, end_fraction=1.0)
@@ -288,13 +290,13 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
             epistemic_weight = th.tensor(self.alpha_epistemic * share, device=self.device)
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         replayed = self.replay_buffer, self.n_steps, self.gamma, self._vec_normalize_env
-        weights = self.alpha_instrumental, epistemic_weight
+        objective = update.Objective(
+            self.alpha_instrumental, epistemic_weight, self.double_q, self.clamp_all_actions
+        )
         update_circuits = self._compiled_update if self.compile_updates else update.update_circuits
         losses, epistemic_rewards = [], []
         for batch in replay.batches(*replayed, policy, gradient_steps, batch_size):
-            found = update_circuits(
-                policy, batch, *weights, self.double_q, self.clamp_all_actions, self.max_grad_norm
-            )
+            found = update_circuits(policy, batch, objective, self.max_grad_norm)
             losses.append(found.loss)
             if found.epistemic_reward is not None:
                 epistemic_rewards.append(found.epistemic_reward)
@@ -307,16 +309,37 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         if epistemic_rewards:
             self.logger.record("train/epistemic_reward", th.stack(epistemic_rewards).mean().item())
 
+    def draw(self, n_samples: int) -> ReplayBufferSamples | replay.SuccessorSamples:
+        """
+        :param n_samples: Number of transitions
+        :return: What the replay buffer gives; nothing but the random state changes
+        """
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        return replay.draw(self.replay_buffer, self.n_steps, self.gamma, self._vec_normalize_env, n_samples)
+
     def sample(self, batch_size: int) -> replay.Batch:
         """
         :param batch_size: Number of transitions
         :return: Replayed transitions as the circuits see them now; nothing but the random state changes
         """
-        assert self.replay_buffer is not None, "The replay buffer is not defined"
-        replayed = self.replay_buffer, self.n_steps, self.gamma, self._vec_normalize_env
-        samples = replay.draw(*replayed, batch_size)
-        features = self.policy.features(replay.observations(samples))
-        return replay.as_batch(samples, features, self.policy, self.gamma)
+        return replay.seen(self.draw(batch_size), self.policy, self.gamma)
+
+    def clamps(self, batch: replay.Batch) -> dict[str, Clamps]:
+        """
+        :param batch: Of :meth:`sample`
+        :return: By name, each circuit and what it is clamped at, the controller at targets of the
+            environment's reward alone
+        """
+        policy, rewards = self.policy, self.alpha_instrumental * batch.rewards
+        targets = update.target_values(policy, batch, rewards, self.double_q)
+        values, clamped = update.clamp_values(policy, batch, targets, self.clamp_all_actions)
+        seen, came = update.clamp_generator(
+            policy, batch.features, batch.action_inputs, batch.successor_features
+        )
+        return {
+            "controller": (policy.controller, batch.features, values, clamped),
+            "generator": (policy.generator, seen, came, None),
+        }
 
     def diagnose(self, with_gradient: bool = False) -> dict[str, CircuitDiagnostics]:
         """
@@ -325,23 +348,13 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
 
         :param with_gradient: Whether to compare the updates with the true gradient (by autograd)
         :return: Figures of ``"controller"`` and ``"generator"``
+        :raises ValueError: If there is nothing to draw
         """
-        if self.replay_buffer is None or self.replay_buffer.size() == 0:
-            raise ValueError("The replay buffer is empty: train first, or load one")
-        policy = self.policy
-        policy.set_training_mode(False)
+        replay.check_filled(self.replay_buffer)
+        self.policy.set_training_mode(False)
         with numpy_random_state_kept():
             batch = self.sample(self.batch_size)
-        rewards = self.alpha_instrumental * batch.rewards
-        targets = update.target_values(policy, batch, rewards, self.double_q)
-        values, clamped = update.clamp_values(policy, batch, targets, self.clamp_all_actions)
-        seen, came = update.clamp_generator(
-            policy, batch.features, batch.action_inputs, batch.successor_features
-        )
-        return {
-            "controller": diagnose(policy.controller, batch.features, values, clamped, with_gradient),
-            "generator": diagnose(policy.generator, seen, came, with_gradient=with_gradient),
-        }
+        return {name: diagnose(*clamps, with_gradient) for name, clamps in self.clamps(batch).items()}
 
     def learn(
         self: SelfANGC,

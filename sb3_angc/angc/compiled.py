@@ -10,25 +10,20 @@ import torch as th
 
 from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.angc.replay import Batch
-from sb3_angc.angc.update import Learned, LocalUpdates, Updates, local_updates, update_circuits
+from sb3_angc.angc.update import Learned, LocalUpdates, Objective, Updates, local_updates, update_circuits
 from sb3_angc.circuit import NGCCircuit
 from sb3_angc.circuit.learning import joint_norm, learn, learn_by_rule, numbers_of, parameters_of, scales
-from sb3_angc.circuit.rules import RULES, rule_of, state_of
+from sb3_angc.circuit.rules import RULES, state_of
 from sb3_angc.common.compiling import CompiledIfPossible
 
 
 def updates_and_norms(
-    policy: ANGCPolicy,
-    batch: Batch,
-    instrumental_weight: float,
-    epistemic_weight: th.Tensor | None,
-    double_q: bool,
-    clamp_all_actions: bool,
+    policy: ANGCPolicy, batch: Batch, objective: Objective
 ) -> tuple[LocalUpdates, th.Tensor]:
     """
     :func:`~sb3_angc.angc.update.local_updates`, and the norm of each circuit's, ``(circuits,)``.
     """
-    found = local_updates(policy, batch, instrumental_weight, epistemic_weight, double_q, clamp_all_actions)
+    found = local_updates(policy, batch, objective)
     return found, th.stack([joint_norm(updates) for updates in found.by_circuit(policy).values()])
 
 
@@ -49,32 +44,25 @@ class CompiledUpdate:
         self._is_told = False
 
     def __call__(
-        self,
-        policy: ANGCPolicy,
-        batch: Batch,
-        instrumental_weight: float,
-        epistemic_weight: th.Tensor | None,
-        double_q: bool,
-        clamp_all_actions: bool,
-        max_norm: float | None,
+        self, policy: ANGCPolicy, batch: Batch, objective: Objective, max_norm: float | None
     ) -> Learned:
         # Compiled code expects the layout in memory that it was compiled for.
         batch = Batch._make(part.contiguous() for part in batch)
-        asked = (policy, batch, instrumental_weight, epistemic_weight, double_q, clamp_all_actions)
         key: tuple[Any, ...] = (
             *((tuple(part.shape), part.dtype, part.device) for part in batch),
             *(policy.controller.settings, policy.generator.settings),
-            *(instrumental_weight, epistemic_weight is None, double_q, clamp_all_actions),
+            # The value of a tensor is none of what is compiled.
+            objective._replace(epistemic_weight=None),
+            objective.epistemic_weight is None,
         )
         if self.verbose >= 1 and self.find.works and not self.find.has(key):
             print(
                 "Compiling the updates: about half a minute, or some seconds where torch finds what it "
                 "compiled before"
             )
-        device = batch.features.device
-        done = self.find(key, device, *asked)
+        done = self.find(key, batch.features.device, policy, batch, objective)
         if done is None:
-            return update_circuits(*asked, max_norm)
+            return update_circuits(policy, batch, objective, max_norm)
         found, norms = done
         updates = found.by_circuit(policy)
         factors = scales(dict(zip(updates, norms.tolist(), strict=True)), max_norm)
@@ -90,7 +78,7 @@ class CompiledUpdate:
         key: tuple[Any, ...],
     ) -> bool:
         """:return: Whether the circuits have learned; otherwise nothing has changed"""
-        rule = rule_of(optimizer)
+        rule = RULES.get(type(optimizer))
         if rule is None:
             self._tell_what_is_left_out(optimizer)
             return False

@@ -151,6 +151,12 @@ def choose_buffer(
     return replay_buffer_class, replay_buffer_kwargs
 
 
+def check_filled(buffer: ReplayBuffer | None) -> None:
+    """:raises ValueError: If nothing can be drawn from a buffer"""
+    if buffer is None or buffer.size() == 0:
+        raise ValueError("The replay buffer is empty: train first, or load one")
+
+
 def draw(
     buffer: ReplayBuffer, n_steps: int, gamma: float, env: VecNormalize | None, n_samples: int
 ) -> ReplayBufferSamples | SuccessorSamples:
@@ -196,6 +202,13 @@ def as_batch(
         samples.rewards.to(features),
         ((1 - samples.dones) * (gamma if samples.discounts is None else samples.discounts)).to(features),
     )
+
+
+def seen(samples: ReplayBufferSamples | SuccessorSamples, policy: ANGCPolicy, gamma: float) -> Batch:
+    """
+    :return: Samples as the policy sees them now. Parameters as in :func:`as_batch`
+    """
+    return as_batch(samples, policy.features(observations(samples)), policy, gamma)
 
 
 def observations(samples: ReplayBufferSamples | SuccessorSamples) -> PyTorchObs:

@@ -18,6 +18,22 @@ from sb3_angc.circuit import CircuitState, NGCCircuit, learn
 Updates = dict[str, th.Tensor]
 
 
+class Objective(NamedTuple):
+    """
+    What is to be learned from a batch.
+
+    :ivar instrumental_weight: ``alpha_in``, weight of the environment's reward
+    :ivar epistemic_weight: ``alpha_ep``, a number; ``None`` leaves the generator alone
+    :ivar double_q: See :func:`target_values`
+    :ivar clamp_all_actions: See :func:`clamp_values`
+    """
+
+    instrumental_weight: float
+    epistemic_weight: th.Tensor | None
+    double_q: bool
+    clamp_all_actions: bool
+
+
 class LocalUpdates(NamedTuple):
     """
     What the circuits learn from a batch.
@@ -53,13 +69,7 @@ class Learned(NamedTuple):
 
 
 def update_circuits(
-    policy: ANGCPolicy,
-    batch: Batch,
-    instrumental_weight: float,
-    epistemic_weight: th.Tensor | None,
-    double_q: bool,
-    clamp_all_actions: bool,
-    max_norm: float | None,
+    policy: ANGCPolicy, batch: Batch, objective: Objective, max_norm: float | None
 ) -> Learned:
     """
     Let both circuits learn from a batch, see :func:`local_updates` and
@@ -68,42 +78,32 @@ def update_circuits(
     :param max_norm: As in ``learn``; other parameters as in :func:`local_updates`
     :raises ValueError: If a circuit diverged: no weight has changed
     """
-    found = local_updates(policy, batch, instrumental_weight, epistemic_weight, double_q, clamp_all_actions)
+    found = local_updates(policy, batch, objective)
     learn(found.by_circuit(policy), policy.optimizer, max_norm)
     return Learned(found.loss, found.epistemic_reward)
 
 
-def local_updates(
-    policy: ANGCPolicy,
-    batch: Batch,
-    instrumental_weight: float,
-    epistemic_weight: th.Tensor | None,
-    double_q: bool,
-    clamp_all_actions: bool,
-) -> LocalUpdates:
+def local_updates(policy: ANGCPolicy, batch: Batch, objective: Objective) -> LocalUpdates:
     """
     Let both circuits settle on a batch, the generator first: its surprise is a reward, ``r_ep``. What is
     learned from is ``r = alpha_in r_in + alpha_ep r_ep``, with the environment's ``r_in``.
 
     :param policy: The circuits
     :param batch: What was replayed
-    :param instrumental_weight: ``alpha_in``
-    :param epistemic_weight: ``alpha_ep``, a number; ``None`` leaves the generator alone
-    :param double_q: See :func:`target_values`
-    :param clamp_all_actions: See :func:`clamp_values`
+    :param objective: The two weights, and how the target is made and clamped
     """
-    rewards = instrumental_weight * batch.rewards
+    rewards = objective.instrumental_weight * batch.rewards
     generator_updates, mean_epistemic_reward = None, None
-    if epistemic_weight is not None:
+    if objective.epistemic_weight is not None:
         state = settle_generator(policy, batch.features, batch.action_inputs, batch.successor_features)
         generator_updates = policy.generator.local_updates(state)
         surprise = state.total_discrepancy
         policy.epistemic_reward.observe(surprise)
         epistemic_reward = policy.epistemic_reward(surprise)
         mean_epistemic_reward = epistemic_reward.mean()
-        rewards = rewards + epistemic_weight * epistemic_reward
-    targets = target_values(policy, batch, rewards, double_q)
-    values, clamped = clamp_values(policy, batch, targets, clamp_all_actions)
+        rewards = rewards + objective.epistemic_weight * epistemic_reward
+    targets = target_values(policy, batch, rewards, objective.double_q)
+    values, clamped = clamp_values(policy, batch, targets, objective.clamp_all_actions)
     state = policy.controller.settle(batch.features, values, clamped)
     return LocalUpdates(
         policy.controller.local_updates(state),

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from sb3_angc.circuit.circuit import NGCCircuit
 from sb3_angc.circuit.inference import initial_state, pressures
 from sb3_angc.circuit.layers import Bundle, synapses_by_name
+from sb3_angc.circuit.settings import CircuitSettings
 from sb3_angc.circuit.state import CircuitState
 
 
@@ -67,12 +68,9 @@ def diagnose(
     )
     largest = max(drive_at_start, default=0.0)  # at the projection, the last hidden layer alone is driven
     return CircuitDiagnostics(
-        energy=[
-            float(e.square().sum(1).mean()) / (2 * gain)
-            for e, gain in zip(state.errors, settings.error_gains(len(bundles)), strict=True)
-        ],
+        energy=layer_energies(settings, state),
         error_norm=[_mean_norm(error) for error in state.errors],
-        feedback_alignment=[_alignment(bundle) for bundle in bundles],
+        feedback_alignment=[alignment(bundle) for bundle in bundles],
         gradient_cosine=(
             _gradient_cosines(circuit, state, x, y, clamped) if with_gradient else [None] * len(bundles)
         ),
@@ -80,6 +78,20 @@ def diagnose(
         settling_residual=[norm / largest if largest > 0 else 0.0 for norm in residual],
         energy_by_step=[float(energy.mean()) for energy in state.energies],
     )
+
+
+def layer_energies(settings: CircuitSettings, state: CircuitState) -> list[float]:
+    """
+    :param settings: Of the circuit
+    :param state: Of the circuit
+    :return: ``beta_e |e|^2`` of each layer that is predicted, divided by the precision at the output, mean
+        over the batch
+    """
+    gains = settings.error_gains(len(state.errors))
+    return [
+        float(error.square().sum(1).mean()) / (2 * gain)
+        for error, gain in zip(state.errors, gains, strict=True)
+    ]
 
 
 def _mean_norm(rows: th.Tensor) -> float:
@@ -91,7 +103,11 @@ def _cosine(first: list[th.Tensor], second: list[th.Tensor]) -> float:
     return float(F.cosine_similarity(one, other, dim=0))
 
 
-def _alignment(bundle: Bundle) -> float | None:
+def alignment(bundle: Bundle) -> float | None:
+    """
+    :param bundle: Synapses between two layers
+    :return: Cosine of ``W`` and ``E.T``; ``None`` where feedback is tied
+    """
     parts = synapses_by_name(bundle).values()
     if any(part.feedback is None for part in parts):
         return None

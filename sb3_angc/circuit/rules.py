@@ -29,13 +29,6 @@ class Rule(NamedTuple):
     move: Callable[[th.Tensor, th.Tensor, State, th.Tensor, Options], None]
 
 
-def rule_of(optimizer: th.optim.Optimizer) -> Rule | None:
-    """
-    :return: The rule of an optimizer's class; ``None`` where there is none
-    """
-    return RULES.get(type(optimizer))
-
-
 def state_of(optimizer: th.optim.Optimizer, parameters: Sequence[th.Tensor]) -> list[State] | None:
     """
     :param optimizer: One whose class is in ``RULES``
@@ -49,6 +42,11 @@ def state_of(optimizer: th.optim.Optimizer, parameters: Sequence[th.Tensor]) -> 
     return state if all(state) else None
 
 
+def _with_decay(p: th.Tensor, gradient: th.Tensor, options: Options) -> th.Tensor:
+    """Weight decay as a part of the gradient."""
+    return gradient + options["weight_decay"] * p if options["weight_decay"] != 0 else gradient
+
+
 def _adam_numbers(options: Options, step: float) -> list[float]:
     first, second = options["betas"]
     rate = float(options["lr"])
@@ -58,11 +56,10 @@ def _adam_numbers(options: Options, step: float) -> list[float]:
 def _adam(p: th.Tensor, gradient: th.Tensor, state: State, numbers: th.Tensor, options: Options) -> None:
     """Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, with the variants of torch's Adam and AdamW."""
     step_size, correction, shrinking = numbers.unbind()
-    if options["weight_decay"] != 0:
-        if options["decoupled_weight_decay"]:
-            p.mul_(shrinking)
-        else:
-            gradient = gradient + options["weight_decay"] * p
+    if options["decoupled_weight_decay"]:
+        p.mul_(shrinking)
+    else:
+        gradient = _with_decay(p, gradient, options)
     mean, square = state["exp_avg"], state["exp_avg_sq"]
     mean.lerp_(gradient, 1 - options["betas"][0])
     square.mul_(options["betas"][1]).addcmul_(gradient, gradient, value=1 - options["betas"][1])
@@ -78,8 +75,7 @@ def _rate(options: Options, step: float) -> list[float]:
 
 def _sgd(p: th.Tensor, gradient: th.Tensor, state: State, numbers: th.Tensor, options: Options) -> None:
     """As torch's SGD."""
-    if options["weight_decay"] != 0:
-        gradient = gradient + options["weight_decay"] * p
+    gradient = _with_decay(p, gradient, options)
     if options["momentum"] != 0:
         momentum = state["momentum_buffer"]
         momentum.mul_(options["momentum"]).add_(gradient, alpha=1 - options["dampening"])
@@ -89,8 +85,7 @@ def _sgd(p: th.Tensor, gradient: th.Tensor, state: State, numbers: th.Tensor, op
 
 def _rmsprop(p: th.Tensor, gradient: th.Tensor, state: State, numbers: th.Tensor, options: Options) -> None:
     """As torch's RMSprop."""
-    if options["weight_decay"] != 0:
-        gradient = gradient + options["weight_decay"] * p
+    gradient = _with_decay(p, gradient, options)
     square = state["square_avg"]
     square.mul_(options["alpha"]).addcmul_(gradient, gradient, value=1 - options["alpha"])
     if options["centered"]:
@@ -104,6 +99,7 @@ def _rmsprop(p: th.Tensor, gradient: th.Tensor, state: State, numbers: th.Tensor
     state["step"].add_(1)
 
 
+# By an optimizer's class: one derived from it may do anything.
 RULES: dict[type[th.optim.Optimizer], Rule] = {
     th.optim.Adam: Rule(_adam_numbers, _adam),
     th.optim.AdamW: Rule(_adam_numbers, _adam),

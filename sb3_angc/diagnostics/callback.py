@@ -6,9 +6,42 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_angc.angc.angc import ANGC
 from sb3_angc.circuit import CircuitDiagnostics
+from sb3_angc.common.checks import require
 
 
-class CircuitDiagnosticsCallback(BaseCallback):
+class MeasuringCallback(BaseCallback):
+    """
+    Calls :meth:`measure` now and then, once the agent has learned something.
+
+    :param frequency: Environment steps between two calls
+    :param verbose: Verbosity level: 0 for no output, 1 for info messages, 2 for debug messages
+    :raises ValueError: If ``frequency`` is below 1
+    """
+
+    model: ANGC
+
+    def __init__(self, frequency: int, verbose: int) -> None:
+        super().__init__(verbose)
+        require("frequency", frequency, frequency >= 1, "at least 1")
+        self.frequency = frequency
+        self._last_measured = 0
+
+    def _on_training_start(self) -> None:
+        # With `reset_num_timesteps` a second call of learn() counts from 0 again.
+        self._last_measured = min(self._last_measured, self.num_timesteps)
+
+    def _on_step(self) -> bool:
+        if self.model._n_updates > 0 and self.num_timesteps - self._last_measured >= self.frequency:
+            self._last_measured = self.num_timesteps
+            self.measure()
+        return True
+
+    def measure(self) -> None:
+        """What is done at these steps."""
+        raise NotImplementedError
+
+
+class CircuitDiagnosticsCallback(MeasuringCallback):
     """
     Writes what both circuits are doing to SB3's logger, under ``controller/`` and ``generator/``:
     for each layer ``energy``, ``error_norm``, ``feedback_alignment``, ``dead_units`` and
@@ -23,29 +56,17 @@ class CircuitDiagnosticsCallback(BaseCallback):
     :param verbose: Verbosity level: 0 for no output, 1 for info messages, 2 for debug messages
     """
 
-    model: ANGC
-
     def __init__(self, frequency: int = 1000, with_gradient: bool = False, verbose: int = 0) -> None:
-        super().__init__(verbose)
-        if frequency < 1:
-            raise ValueError(f"frequency={frequency} is not allowed: it must be at least 1")
-        self.frequency = frequency
+        super().__init__(frequency, verbose)
         self.with_gradient = with_gradient
         self.history: list[tuple[int, dict[str, CircuitDiagnostics]]] = []
-        self._last_measured = 0
 
-    def _on_training_start(self) -> None:
-        # With `reset_num_timesteps` a second call of learn() counts from 0 again.
-        self._last_measured = min(self._last_measured, self.num_timesteps)
-
-    def _on_step(self) -> bool:
-        if self.model._n_updates > 0 and self.num_timesteps - self._last_measured >= self.frequency:
-            self._last_measured = self.num_timesteps
-            figures = self.model.diagnose(self.with_gradient)
-            self.history.append((self.num_timesteps, figures))
-            for name, diagnostics in figures.items():
-                self._record(name, diagnostics)
-        return True
+    def measure(self) -> None:
+        """Diagnose both circuits."""
+        figures = self.model.diagnose(self.with_gradient)
+        self.history.append((self.num_timesteps, figures))
+        for name, diagnostics in figures.items():
+            self._record(name, diagnostics)
 
     def _record(self, circuit: str, diagnostics: CircuitDiagnostics) -> None:
         for key in (

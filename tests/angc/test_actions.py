@@ -229,7 +229,7 @@ def test_updates_are_the_gradient_of_the_error_of_the_mean(space: spaces.Space[A
     policy, batch = model.policy, model.sample(32)
     batch = replay.Batch(*(field.double() if field.is_floating_point() else field for field in batch))
     targets = update.target_values(policy, batch, batch.rewards, True)
-    found = update.local_updates(policy, batch, 1.0, None, True, False)
+    found = update.local_updates(policy, batch, update.Objective(1.0, None, True, False))
     parameters = {
         name: value.detach().clone().requires_grad_(True)
         for name, value in policy.controller.prediction_parameters().items()

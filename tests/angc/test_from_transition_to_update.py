@@ -105,7 +105,7 @@ def test_local_updates_are_those_of_the_steps_by_hand() -> None:
     rewards = 2 * batch.rewards + 0.5 * (state.total_discrepancy / scale).unsqueeze(1)
     targets = update.target_values(policy, batch, rewards, True)
     settled = policy.controller.settle(batch.features, targets.expand(-1, 2), batch.taken)
-    found = update.local_updates(policy, batch, 2.0, th.tensor(0.5), True, False)
+    found = update.local_updates(policy, batch, update.Objective(2.0, th.tensor(0.5), True, False))
     assert found.generator is not None
     assert found.epistemic_reward is not None
     assert policy.epistemic_reward.divisor == scale
@@ -119,7 +119,7 @@ def test_local_updates_are_those_of_the_steps_by_hand() -> None:
         assert ours.keys() == expected.keys() == circuit.prediction_parameters().keys()
         for name, value in ours.items():
             th.testing.assert_close(value, expected[name])
-    alone = update.local_updates(policy, batch, 2.0, None, True, False)
+    alone = update.local_updates(policy, batch, update.Objective(2.0, None, True, False))
     assert alone.generator is None
     assert alone.epistemic_reward is None
 

@@ -7,7 +7,7 @@ import torch as th
 
 from sb3_angc.circuit import NGCCircuit, learn
 from sb3_angc.circuit.learning import joint_norm, learn_by_rule, numbers_of, parameters_of, scales
-from sb3_angc.circuit.rules import RULES, rule_of, state_of
+from sb3_angc.circuit.rules import RULES, state_of
 
 OPTIMIZERS: list[tuple[type[th.optim.Optimizer], dict[str, Any]]] = [
     (th.optim.Adam, {}),
@@ -43,8 +43,7 @@ def learn_as_compiled(
 ) -> None:
     """What a compiled agent does, without a compiler."""
     factors = scales({circuit: float(joint_norm(its)) for circuit, its in updates.items()}, max_norm)
-    rule, state = rule_of(optimizer), state_of(optimizer, parameters_of(updates))
-    assert rule is not None
+    rule, state = RULES[type(optimizer)], state_of(optimizer, parameters_of(updates))
     assert state is not None
     options = optimizer.param_groups[0]
     numbers = th.tensor(numbers_of(factors, rule, state, options), dtype=th.float64)
@@ -103,5 +102,5 @@ def test_classes_derived_from_an_optimizer_have_no_rule() -> None:
         pass
 
     (circuit, _) = two_circuits()
-    assert rule_of(Other(parameters_of([circuit]))) is None
+    assert type(Other(parameters_of([circuit]))) not in RULES
     assert set(RULES) == {each for each, _ in OPTIMIZERS}
