@@ -60,14 +60,14 @@ def table(section: Mapping[str, Any]) -> str:
     cells = []
     for row in section["rows"]:
         if "missing" in row:
-            cells.append([row["name"], f"{row['at_most']:.2g}", row["missing"], "", "", "", ""])
+            cells.append([row["name"], f"{row['at_most']:.3g}", row["missing"], "", "", "", ""])
             continue
         ratio = row["ratio"]
         first = ratio.get("wall", ratio.get("bytes"))
         cells.append(
             [
                 row["name"],
-                f"{row['at_most']:.2g}",
+                f"{row['at_most']:.3g}",
                 f"{first['median']:.2f} [{first['low']:.2f}, {first['high']:.2f}]",
                 f"{ratio['processor']['median']:.2f}" if "processor" in ratio else "",
                 amount(row["ours"]),
