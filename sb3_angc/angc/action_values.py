@@ -27,7 +27,7 @@ class ActionValues:
     """
     A controller as DQN's scripts know it: ``model.q_net(obs_tensor)``.
 
-    :param policy: Makes tensors of observations
+    :param policy: An :class:`~sb3_angc.angc.policies.ANGCPolicy`, which asks the circuit
     :param features: What the circuit sees of them
     :param circuit: The controller or the target controller
     :param parts: What its outputs stand for
@@ -35,7 +35,7 @@ class ActionValues:
 
     def __init__(
         self,
-        policy: BasePolicy,
+        policy: Any,
         features: Callable[[PyTorchObs], th.Tensor],
         circuit: NGCCircuit,
         parts: ActionParts,
@@ -47,7 +47,8 @@ class ActionValues:
 
     def __call__(self, obs: Any) -> th.Tensor:
         """As :meth:`~sb3_angc.angc.policies.ANGCPolicy.q_values` of a policy."""
-        return self.circuit.infer(self.features(as_tensors(self.policy, obs)))
+        values: th.Tensor = self.policy.values(self.circuit, self.features(as_tensors(self.policy, obs)))
+        return values
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """The best action of an observation, or of each of many, as numpy's; no state."""

@@ -109,6 +109,7 @@ class ActionParts(nn.Module):
     start: th.Tensor
     step: th.Tensor
     levels: th.Tensor
+    every_choice: th.Tensor
     padded: th.Tensor | None
 
     def __init__(self, space: spaces.Space[Any], action_bins: int) -> None:
@@ -116,7 +117,7 @@ class ActionParts(nn.Module):
         super().__init__()
         self.shape: tuple[int, ...] = space.shape or ()
         self.is_continuous = isinstance(space, spaces.Box)
-        self.are_choices = isinstance(space, spaces.Discrete) and space.start == 0
+        self.are_choices = isinstance(space, spaces.Discrete) and bool(space.start == 0)
         sizes, start, step, levels = _values(space, int(action_bins))
         self.sizes, self.n_parts, self.n_outputs = sizes, len(sizes), sum(sizes)
         self.input_size = self.n_parts if self.is_continuous else self.n_outputs
@@ -127,6 +128,7 @@ class ActionParts(nn.Module):
             padded = first[:, None] + np.where(column < np.array(sizes)[:, None], column, 0)
         for name, value in (("first", first), ("start", start), ("step", step), ("levels", levels)):
             self.register_buffer(name, th.as_tensor(value), persistent=False)
+        self.register_buffer("every_choice", th.arange(self.n_outputs), persistent=False)
         self.register_buffer("padded", None if padded is None else th.as_tensor(padded), persistent=False)
 
     def best(self, values: th.Tensor) -> th.Tensor:
@@ -166,6 +168,16 @@ class ActionParts(nn.Module):
         """
         nothing = th.zeros(len(choices), self.n_outputs, dtype=dtype, device=choices.device)
         return nothing.scatter_(1, choices, 1.0)
+
+    def beside(self, features: th.Tensor, choices: th.Tensor) -> th.Tensor:
+        """
+        :param features: ``(batch, features_dim)``
+        :param choices: Of each of these, ``(batch, n)``
+        :return: Each choice, 1 among 0, behind the features that it is of:
+            ``(batch * n, features_dim + n_outputs)``
+        """
+        chosen = self.chosen(choices.reshape(-1, 1), features.dtype)
+        return th.cat([features.repeat_interleave(choices.shape[1], dim=0), chosen], dim=1)
 
     def inputs(self, stored: th.Tensor, chosen: th.Tensor) -> th.Tensor:
         """

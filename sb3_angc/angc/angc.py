@@ -293,9 +293,15 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         objective = update.Objective(
             self.alpha_instrumental, epistemic_weight, self.double_q, self.clamp_all_actions
         )
-        update_circuits = self._compiled_update if self.compile_updates else update.update_circuits
+        compiled = self._compiled_update
+        steps = (
+            (compiled.prepared, compiled)
+            if self.compile_updates
+            else (replay.prepared, update.update_circuits)
+        )
+        prepare, update_circuits = steps
         losses, epistemic_rewards = [], []
-        for batch in replay.batches(*replayed, policy, gradient_steps, batch_size):
+        for batch in replay.batches(*replayed, policy, gradient_steps, batch_size, prepare):
             found = update_circuits(policy, batch, objective, self.max_grad_norm)
             losses.append(found.loss)
             if found.epistemic_reward is not None:
@@ -332,12 +338,14 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         """
         policy, rewards = self.policy, self.alpha_instrumental * batch.rewards
         targets = update.target_values(policy, batch, rewards, self.double_q)
-        values, clamped = update.clamp_values(policy, batch, targets, self.clamp_all_actions)
         seen, came = update.clamp_generator(
             policy, batch.features, batch.action_inputs, batch.successor_features
         )
         return {
-            "controller": (policy.controller, batch.features, values, clamped),
+            "controller": (
+                policy.controller,
+                *update.clamp_controller(policy, batch, targets, self.clamp_all_actions),
+            ),
             "generator": (policy.generator, seen, came, None),
         }
 

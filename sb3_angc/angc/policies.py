@@ -21,26 +21,24 @@ from sb3_angc.angc.actions import ACTION_BINS, ActionParts
 from sb3_angc.angc.activations import activation_of
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.angc.features import (
+    SKETCH_SIZE,
     ImageExtractor,
     PartsExtractor,
     RunningNormalization,
     Sketch,
     default_hidden_sizes,
+    hidden_sizes,
     observation_layers,
 )
 from sb3_angc.angc.optimizer import make_optimizer
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
 from sb3_angc.circuit.settings import make_settings
-from sb3_angc.common.checks import check_finite_tensor, is_integer
+from sb3_angc.common.checks import check_finite_tensor
 from sb3_angc.saving.files import writing
 
-# Initial scale of the controller's output: its values start near zero, as DQN's do, or small returns would
-# drown in them.
+# Initial scale of the controller's output: values start near 0, as DQN's do, or small returns would drown.
 VALUE_SCALE = 0.1
-
-# Numbers by which a generator knows the images of an observation, at most
-SKETCH_SIZE = 512
 
 
 class ANGCPolicy(BasePolicy):
@@ -83,6 +81,9 @@ class ANGCPolicy(BasePolicy):
         ``[(16, 3)]`` for smaller ones.
     :param action_bins: Values that each number of a Box action can take, evenly spaced from its lower to its
         upper bound: 3 are low, middle and high, 2 are bang-bang. Other actions have their own values.
+    :param action_input: Whether the action is an input of the controller, whose one output is its value,
+        instead of one output for each action: it settles once for each action that it is asked for. Of an
+        action with several parts the value of each part's choice is asked for by itself.
     :raises ValueError: If an argument is not allowed
     """
 
@@ -109,6 +110,7 @@ class ANGCPolicy(BasePolicy):
         epistemic_scale: EpistemicScale = "maximum",
         cnn_arch: Sequence[Sequence[int]] | None = None,
         action_bins: int = ACTION_BINS,
+        action_input: bool = False,
     ) -> None:
         extractor = features_extractor_class or self.default_features_extractor
         if not normalize_images and issubclass(extractor, (ImageExtractor, PartsExtractor)):
@@ -132,6 +134,7 @@ class ANGCPolicy(BasePolicy):
         self.epistemic_scale = epistemic_scale
         self.cnn_arch = cnn_arch
         self.action_bins = action_bins
+        self.action_input = action_input
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -164,14 +167,18 @@ class ANGCPolicy(BasePolicy):
             controller_arch = controller_arch if dense_size is None else []
             self.net_arch = {"controller": controller_arch, "generator": [128, 128]}
         self.normalization = (
-            RunningNormalization(n_others) if self.normalize_features and n_others > 0 else None
+            RunningNormalization(n_others, self.n_pixels)
+            if self.normalize_features and n_others > 0
+            else None
         )
         self.action_parts = ActionParts(self.action_space, self.action_bins)
+        n_choices = self.action_parts.n_outputs
+        n_inputs, n_outputs = (n_others + n_choices, 1) if self.action_input else (n_others, n_choices)
         controller_layers: list[Layer] = [
-            *observation_layers(images, n_others, self.cnn_arch),
+            *observation_layers(images, n_inputs, self.cnn_arch),
             *([] if dense_size is None else [dense_size]),
-            *self._hidden_sizes("controller"),
-            self.action_parts.n_outputs,
+            *hidden_sizes(self.net_arch, "controller"),
+            n_outputs,
         ]
         scale = self._value_scale()
         self.controller = self._make_circuit(controller_layers, "controller", output_init_scale=scale)
@@ -183,28 +190,13 @@ class ANGCPolicy(BasePolicy):
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
         self.generator = self._make_circuit(
-            [n_seen + self.action_parts.input_size, *self._hidden_sizes("generator"), n_seen], "generator"
+            [n_seen + self.action_parts.input_size, *hidden_sizes(self.net_arch, "generator"), n_seen],
+            "generator",
         )
         self.epistemic_reward = EpistemicReward(self.epistemic_scale)
         self.optimizer = make_optimizer(
             self.optimizer_class, [self.controller, self.generator], lr_schedule(1), self.optimizer_kwargs
         )
-
-    def _hidden_sizes(self, circuit: str) -> list[int]:
-        sizes: Any = self.net_arch
-        if isinstance(self.net_arch, dict):
-            if set(self.net_arch) != {"controller", "generator"}:
-                raise ValueError(
-                    f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'"
-                )
-            sizes = self.net_arch[circuit]
-        is_list = isinstance(sizes, (list, tuple))
-        if not is_list or not all(is_integer(size, 1) for size in sizes):
-            raise ValueError(
-                f"net_arch={self.net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
-                "a list of integers, each at least 1"
-            )
-        return [int(size) for size in sizes]
 
     def _value_scale(self) -> float:
         """``output_init_scale`` of the controller."""
@@ -250,7 +242,18 @@ class ANGCPolicy(BasePolicy):
         :param obs: Observations, as tensor or as ``predict`` takes them; a single one is a batch of one
         :return: ``(batch, n_actions)``, or those of all parts side by side, ``(batch, n_outputs)``
         """
-        return self.controller.infer(self.features(as_tensors(self, obs)))
+        return self.values(self.controller, self.features(as_tensors(self, obs)))
+
+    def values(self, controller: NGCCircuit, features: th.Tensor) -> th.Tensor:
+        """
+        :param controller: The controller or the target controller
+        :param features: What it sees of observations, ``(batch, features_dim)``
+        :return: The values of all choices, ``(batch, n_outputs)``
+        """
+        if not self.action_input:
+            return controller.infer(features)
+        every = self.action_parts.every_choice.expand(len(features), -1)
+        return controller.infer(self.action_parts.beside(features, every)).view(len(features), -1)
 
     @property
     def q_net(self) -> ActionValues:
@@ -285,19 +288,14 @@ class ANGCPolicy(BasePolicy):
         :param raw_features: Of :meth:`raw_features`
         """
         if self.normalization is not None:
-            self.normalization.update(raw_features[:, self.n_pixels :])
+            self.normalization.update(raw_features)
 
     def normalize(self, raw_features: th.Tensor) -> th.Tensor:
         """
         :param raw_features: Of :meth:`raw_features`; pixels come first, and stay as they are
         :return: What the circuits see, same shape
         """
-        if self.normalization is None:
-            return raw_features
-        normalized: th.Tensor = self.normalization(raw_features[:, self.n_pixels :])
-        if self.n_pixels == 0:
-            return normalized
-        return th.cat([raw_features[:, : self.n_pixels], normalized], dim=1)
+        return raw_features if self.normalization is None else self.normalization(raw_features)
 
     def generator_features(self, features: th.Tensor) -> th.Tensor:
         """
@@ -323,13 +321,16 @@ class ANGCPolicy(BasePolicy):
         return th.cat([self.generator_features(features), action_inputs], dim=1)
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        # Nothing here depends on values but by operations on tensors, so that a policy can be exported.
-        values = self.controller.infer(self.features(obs))
+        # Operations on tensors alone, so that a policy can be exported.
+        values = self.values(self.controller, self.features(obs))
         return self.action_parts.actions(self.action_parts.best(values))
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)
-        values = self.controller.infer(self.features(obs))
+        return self._greedy(obs)
+
+    def _greedy(self, obs: PyTorchObs) -> th.Tensor:
+        values = self.values(self.controller, self.features(obs))
         check_finite_tensor("The controller's value of an action", values)
         return self.action_parts.actions(self.action_parts.best(values))
 
@@ -340,7 +341,7 @@ class ANGCPolicy(BasePolicy):
         :param observation: Of all environments, as numpy's or a dict of them
         """
         self.set_training_mode(False)
-        return self._predict(obs_as_tensor(observation, self.device)).cpu().numpy()
+        return self._greedy(obs_as_tensor(observation, self.device)).cpu().numpy()
 
     def save(self, path: str) -> None:
         """
@@ -370,6 +371,7 @@ class ANGCPolicy(BasePolicy):
             epistemic_scale=self.epistemic_scale,
             cnn_arch=self.cnn_arch,
             action_bins=self.action_bins,
+            action_input=self.action_input,
         )
         return data
 

@@ -83,10 +83,10 @@ def test_update_lowers_the_td_error_of_the_action_taken() -> None:
     targets = model.policy.controller.project(features).gather(1, actions) + 1
     taken = F.one_hot(actions.squeeze(1), 2).float()
     batch = Batch(features, actions, taken, taken, features, features, targets, targets)
-    values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
+    clamps = update.clamp_controller(model.policy, batch, targets, clamp_all_actions=False)
     controller, losses = model.policy.controller, []
     for _ in range(50):
-        state = controller.settle(batch.features, values, clamped)
+        state = controller.settle(*clamps)
         learn({controller: controller.local_updates(state)}, model.policy.optimizer)
         losses.append(state.energies[0].mean().item())
     # Half the squared TD error of 1, times the output's precision
@@ -380,14 +380,14 @@ def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> Non
         ]
         for row, values in enumerate(model.policy.controller.project(batch.features))
     ]
-    clamped_at, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=True)
+    _, clamped_at, clamped = update.clamp_controller(model.policy, batch, targets, clamp_all_actions=True)
     assert clamped is None  # everywhere
     assert clamped_at.tolist() == expected
 
     controller = model.policy.controller
     errors = controller.settle(batch.features, clamped_at, clamped).errors[-1]
     assert (errors.gather(1, 1 - batch.choices) != 0).any()  # held, so that settling strains them
-    values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
+    _, values, clamped = update.clamp_controller(model.policy, batch, targets, clamp_all_actions=False)
     errors = controller.settle(batch.features, values, clamped).errors[-1]
     assert (errors.gather(1, 1 - batch.choices) == 0).all()
 
