@@ -327,9 +327,6 @@ class ANGCPolicy(BasePolicy):
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)
-        return self._greedy(obs)
-
-    def _greedy(self, obs: PyTorchObs) -> th.Tensor:
         values = self.values(self.controller, self.features(obs))
         check_finite_tensor("The controller's value of an action", values)
         return self.action_parts.actions(self.action_parts.best(values))
@@ -341,7 +338,7 @@ class ANGCPolicy(BasePolicy):
         :param observation: Of all environments, as numpy's or a dict of them
         """
         self.set_training_mode(False)
-        return self._greedy(obs_as_tensor(observation, self.device)).cpu().numpy()
+        return self._predict(obs_as_tensor(observation, self.device)).cpu().numpy()
 
     def save(self, path: str) -> None:
         """
