@@ -31,6 +31,7 @@ from sb3_angc.angc.features import (
 from sb3_angc.angc.optimizer import make_optimizer
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
+from sb3_angc.circuit.scale import OutputScale
 from sb3_angc.circuit.settings import make_settings
 from sb3_angc.common.checks import check_finite_tensor, is_integer
 from sb3_angc.saving.files import writing
@@ -109,6 +110,7 @@ class ANGCPolicy(BasePolicy):
         epistemic_scale: EpistemicScale = "maximum",
         cnn_arch: Sequence[Sequence[int]] | None = None,
         action_bins: int = ACTION_BINS,
+        normalize_values: bool = True,
     ) -> None:
         extractor = features_extractor_class or self.default_features_extractor
         if not normalize_images and issubclass(extractor, (ImageExtractor, PartsExtractor)):
@@ -132,6 +134,7 @@ class ANGCPolicy(BasePolicy):
         self.epistemic_scale = epistemic_scale
         self.cnn_arch = cnn_arch
         self.action_bins = action_bins
+        self.normalize_values = normalize_values
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -179,6 +182,8 @@ class ANGCPolicy(BasePolicy):
         settings = self.controller.settings
         feedback = "tied" if settings.settles_at_projection else settings.feedback
         self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback=feedback)
+        if self.normalize_values and settings.bias and settings.weight_norm is None:
+            self.controller.scale = self.controller_target.scale = OutputScale()
         self.update_target(tau=1.0)
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
@@ -231,6 +236,12 @@ class ANGCPolicy(BasePolicy):
         :param tau: Share of the controller in the new target, 1 for a copy
         """
         self.controller_target.move_towards(self.controller, tau)
+
+    def observe_values(self, values: th.Tensor) -> None:
+        if self.controller.scale is not None:
+            factor, shift = self.controller.scale.observe(values)
+            self.controller.rescale(factor, shift)
+            self.controller_target.rescale(factor, shift)
 
     def set_training_mode(self, mode: bool) -> None:
         """
@@ -370,6 +381,7 @@ class ANGCPolicy(BasePolicy):
             epistemic_scale=self.epistemic_scale,
             cnn_arch=self.cnn_arch,
             action_bins=self.action_bins,
+            normalize_values=self.normalize_values,
         )
         return data
 

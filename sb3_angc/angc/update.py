@@ -103,6 +103,7 @@ def local_updates(policy: ANGCPolicy, batch: Batch, objective: Objective) -> Loc
         mean_epistemic_reward = epistemic_reward.mean()
         rewards = rewards + objective.epistemic_weight * epistemic_reward
     targets = target_values(policy, batch, rewards, objective.double_q)
+    policy.observe_values(targets)
     values, clamped = clamp_values(policy, batch, targets, objective.clamp_all_actions)
     state = policy.controller.settle(batch.features, values, clamped)
     return LocalUpdates(

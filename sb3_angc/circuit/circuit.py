@@ -12,6 +12,7 @@ from torch import nn
 from sb3_angc.circuit import inference
 from sb3_angc.circuit.activations import get_activation
 from sb3_angc.circuit.layers import Layer, make_synapses, synapses_by_name
+from sb3_angc.circuit.scale import OutputScale
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.state import CircuitState
 from sb3_angc.circuit.synapses import Synapses
@@ -71,6 +72,7 @@ class NGCCircuit(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
+        self.scale: OutputScale | None = None
         self.settings: CircuitSettings = make_settings(preset, **settings)
         bundles = make_synapses(layers, self.settings.bias, self.settings.feedback == "learned")
         self.synapses = nn.ModuleList(bundles)
@@ -164,9 +166,19 @@ class NGCCircuit(nn.Module):
         *hidden, output = self.bundles
         for bundle in hidden:
             activity = phi(bundle.predict(activity))
-        return output.predict(activity)
+        return self.meant(output.predict(activity))
 
     forward = project
+
+    def meant(self, y: th.Tensor) -> th.Tensor:
+        return y if self.scale is None else self.scale(y)
+
+    def rescale(self, factor: th.Tensor, shift: th.Tensor) -> None:
+        for synapses in synapses_by_name(self.bundles[-1]).values():
+            for matrix in synapses.matrices():
+                matrix.mul_(factor)
+            assert synapses.bias is not None
+            synapses.bias.mul_(factor).add_(shift)
 
     def infer(self, x: th.Tensor) -> th.Tensor:
         """
@@ -182,7 +194,7 @@ class NGCCircuit(nn.Module):
             return self.project(x)
         free = x.new_zeros(len(x), self.layer_sizes[-1])
         state = self.settle(x, free, clamped=free)
-        return self.bundles[-1].predict(state.activities[-1])
+        return self.meant(self.bundles[-1].predict(state.activities[-1]))
 
     def settle(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> CircuitState:
         """
@@ -196,6 +208,7 @@ class NGCCircuit(nn.Module):
         :return: Activities, potentials and errors of every layer
         :raises ValueError: If an input is not finite, or the circuit diverged: the layer is named
         """
+        y = y if self.scale is None else self.scale.to_unit(y)
         state = inference.settle(self.bundles, self.settings, x, y, clamped)
         # Python's check of one number takes a quarter of the time of torch's. (Compiled, a circuit that
         # diverges is found out by its updates, before it learns.)
