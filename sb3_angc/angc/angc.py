@@ -332,12 +332,12 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         """
         policy, rewards = self.policy, self.alpha_instrumental * batch.rewards
         targets = update.target_values(policy, batch, rewards, self.double_q)
-        values, clamped = update.clamp_values(policy, batch, targets, self.clamp_all_actions)
+        outputs, clamped = update.clamp_values(policy, batch, targets, self.clamp_all_actions)
         seen, came = update.clamp_generator(
             policy, batch.features, batch.action_inputs, batch.successor_features
         )
         return {
-            "controller": (policy.controller, batch.features, values, clamped),
+            "controller": (policy.controller, batch.features, outputs, clamped),
             "generator": (policy.generator, seen, came, None),
         }
 

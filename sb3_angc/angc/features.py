@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from sb3_angc.circuit import Convolution
 from sb3_angc.circuit.layers import Layer
+from sb3_angc.common.checks import is_integer
 
 ImageShape = tuple[int, int, int]
 
@@ -138,6 +139,27 @@ def default_hidden_sizes(images: Sequence[ImageShape]) -> list[int]:
     :return: Sizes of the dense layers behind their convolutions
     """
     return [512 if any(min(image[1:]) >= NATURE_SIDE for image in images) else 128]
+
+
+def hidden_sizes(net_arch: Any, circuit: str) -> list[int]:
+    """
+    :param net_arch: Of a policy: sizes of both circuits' hidden layers, or by circuit
+    :param circuit: ``"controller"`` or ``"generator"``
+    :return: The circuit's
+    :raises ValueError: If they are not allowed
+    """
+    sizes = net_arch
+    if isinstance(net_arch, dict):
+        if set(net_arch) != {"controller", "generator"}:
+            raise ValueError(f"net_arch={net_arch!r} must have the keys 'controller' and 'generator'")
+        sizes = net_arch[circuit]
+    is_list = isinstance(sizes, (list, tuple))
+    if not is_list or not all(is_integer(size, 1) for size in sizes):
+        raise ValueError(
+            f"net_arch={net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
+            "a list of integers, each at least 1"
+        )
+    return [int(size) for size in sizes]
 
 
 def observation_layers(

@@ -26,14 +26,15 @@ from sb3_angc.angc.features import (
     RunningNormalization,
     Sketch,
     default_hidden_sizes,
+    hidden_sizes,
     observation_layers,
 )
 from sb3_angc.angc.optimizer import make_optimizer
+from sb3_angc.angc.value_scale import ValueScale
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
-from sb3_angc.circuit.scale import OutputScale
 from sb3_angc.circuit.settings import make_settings
-from sb3_angc.common.checks import check_finite_tensor, is_integer
+from sb3_angc.common.checks import check_finite_tensor
 from sb3_angc.saving.files import writing
 
 # Initial scale of the controller's output: its values start near zero, as DQN's do, or small returns would
@@ -84,6 +85,10 @@ class ANGCPolicy(BasePolicy):
         ``[(16, 3)]`` for smaller ones.
     :param action_bins: Values that each number of a Box action can take, evenly spaced from its lower to its
         upper bound: 3 are low, middle and high, 2 are bang-bang. Other actions have their own values.
+    :param normalize_values: Whether the controller's outputs are values scaled to mean 0 and standard
+        deviation 1 over the targets (:class:`~sb3_angc.angc.value_scale.ValueScale`), so that one learning
+        rate and one output precision fit all rewards. Circuits without biases or with a norm of their
+        weights, which cannot be rescaled, predict the values themselves.
     :raises ValueError: If an argument is not allowed
     """
 
@@ -173,7 +178,7 @@ class ANGCPolicy(BasePolicy):
         controller_layers: list[Layer] = [
             *observation_layers(images, n_others, self.cnn_arch),
             *([] if dense_size is None else [dense_size]),
-            *self._hidden_sizes("controller"),
+            *hidden_sizes(self.net_arch, "controller"),
             self.action_parts.n_outputs,
         ]
         scale = self._value_scale()
@@ -182,34 +187,19 @@ class ANGCPolicy(BasePolicy):
         settings = self.controller.settings
         feedback = "tied" if settings.settles_at_projection else settings.feedback
         self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback=feedback)
-        if self.normalize_values and settings.bias and settings.weight_norm is None:
-            self.controller.scale = self.controller_target.scale = OutputScale()
         self.update_target(tau=1.0)
+        can_be_rescaled = settings.bias and settings.weight_norm is None
+        self.value_scale = ValueScale() if self.normalize_values and can_be_rescaled else None
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
         self.generator = self._make_circuit(
-            [n_seen + self.action_parts.input_size, *self._hidden_sizes("generator"), n_seen], "generator"
+            [n_seen + self.action_parts.input_size, *hidden_sizes(self.net_arch, "generator"), n_seen],
+            "generator",
         )
         self.epistemic_reward = EpistemicReward(self.epistemic_scale)
         self.optimizer = make_optimizer(
             self.optimizer_class, [self.controller, self.generator], lr_schedule(1), self.optimizer_kwargs
         )
-
-    def _hidden_sizes(self, circuit: str) -> list[int]:
-        sizes: Any = self.net_arch
-        if isinstance(self.net_arch, dict):
-            if set(self.net_arch) != {"controller", "generator"}:
-                raise ValueError(
-                    f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'"
-                )
-            sizes = self.net_arch[circuit]
-        is_list = isinstance(sizes, (list, tuple))
-        if not is_list or not all(is_integer(size, 1) for size in sizes):
-            raise ValueError(
-                f"net_arch={self.net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
-                "a list of integers, each at least 1"
-            )
-        return [int(size) for size in sizes]
 
     def _value_scale(self) -> float:
         """``output_init_scale`` of the controller."""
@@ -237,12 +227,6 @@ class ANGCPolicy(BasePolicy):
         """
         self.controller_target.move_towards(self.controller, tau)
 
-    def observe_values(self, values: th.Tensor) -> None:
-        if self.controller.scale is not None:
-            factor, shift = self.controller.scale.observe(values)
-            self.controller.rescale(factor, shift)
-            self.controller_target.rescale(factor, shift)
-
     def set_training_mode(self, mode: bool) -> None:
         """
         Circuits compute the same in training and evaluation: the features extractor alone may differ.
@@ -261,17 +245,38 @@ class ANGCPolicy(BasePolicy):
         :param obs: Observations, as tensor or as ``predict`` takes them; a single one is a batch of one
         :return: ``(batch, n_actions)``, or those of all parts side by side, ``(batch, n_outputs)``
         """
-        return self.controller.infer(self.features(as_tensors(self, obs)))
+        return self.values(self.controller, self.features(as_tensors(self, obs)))
+
+    def values(self, circuit: NGCCircuit, features: th.Tensor) -> th.Tensor:
+        """
+        :param circuit: The controller or its target
+        :param features: Of :meth:`features`
+        :return: What its outputs stand for, as :meth:`q_values`
+        """
+        outputs = circuit.infer(features)
+        return outputs if self.value_scale is None else self.value_scale(outputs)
+
+    def observe_targets(self, targets: th.Tensor) -> None:
+        """
+        Let the scale of values take the targets of a batch into its statistics. No value changes: the last
+        synapses of both controllers are rescaled.
+
+        :param targets: ``(batch, 1)``
+        """
+        if self.value_scale is not None:
+            change = self.value_scale.observe(targets)
+            self.controller.transform_output(*change)
+            self.controller_target.transform_output(*change)
 
     @property
     def q_net(self) -> ActionValues:
         """The controller as DQN's scripts know it: ``model.q_net(obs_tensor)``."""
-        return ActionValues(self, self.features, self.controller, self.action_parts)
+        return ActionValues(self, self.features, self.values, self.controller, self.action_parts)
 
     @property
     def q_net_target(self) -> ActionValues:
         """The same of the target controller."""
-        return ActionValues(self, self.features, self.controller_target, self.action_parts)
+        return ActionValues(self, self.features, self.values, self.controller_target, self.action_parts)
 
     def features(self, obs: PyTorchObs) -> th.Tensor:
         """
@@ -335,12 +340,12 @@ class ANGCPolicy(BasePolicy):
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         # Nothing here depends on values but by operations on tensors, so that a policy can be exported.
-        values = self.controller.infer(self.features(obs))
+        values = self.values(self.controller, self.features(obs))
         return self.action_parts.actions(self.action_parts.best(values))
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)
-        values = self.controller.infer(self.features(obs))
+        values = self.values(self.controller, self.features(obs))
         check_finite_tensor("The controller's value of an action", values)
         return self.action_parts.actions(self.action_parts.best(values))
 

@@ -12,7 +12,6 @@ from torch import nn
 from sb3_angc.circuit import inference
 from sb3_angc.circuit.activations import get_activation
 from sb3_angc.circuit.layers import Layer, make_synapses, synapses_by_name
-from sb3_angc.circuit.scale import OutputScale
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.state import CircuitState
 from sb3_angc.circuit.synapses import Synapses
@@ -72,7 +71,6 @@ class NGCCircuit(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.scale: OutputScale | None = None
         self.settings: CircuitSettings = make_settings(preset, **settings)
         bundles = make_synapses(layers, self.settings.bias, self.settings.feedback == "learned")
         self.synapses = nn.ModuleList(bundles)
@@ -154,6 +152,20 @@ class NGCCircuit(nn.Module):
             for matrix in self.matrices():
                 matrix.mul_(self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12))
 
+    def transform_output(self, factor: th.Tensor, shift: th.Tensor) -> None:
+        """
+        Change the last synapses so that the output is predicted to be ``factor`` times what it was, plus
+        ``shift``: their weights, error weights and biases.
+
+        :param factor: Above 0, a number
+        :param shift: A number; all outputs move by it
+        """
+        for synapses in synapses_by_name(self.bundles[-1]).values():
+            assert synapses.bias is not None, "Without biases an output cannot be shifted"
+            for matrix in synapses.matrices():
+                matrix.mul_(factor)
+            synapses.bias.mul_(factor).add_(shift)
+
     def project(self, x: th.Tensor) -> th.Tensor:
         """
         The output predicted from an input alone, layer by layer.
@@ -166,19 +178,9 @@ class NGCCircuit(nn.Module):
         *hidden, output = self.bundles
         for bundle in hidden:
             activity = phi(bundle.predict(activity))
-        return self.meant(output.predict(activity))
+        return output.predict(activity)
 
     forward = project
-
-    def meant(self, y: th.Tensor) -> th.Tensor:
-        return y if self.scale is None else self.scale(y)
-
-    def rescale(self, factor: th.Tensor, shift: th.Tensor) -> None:
-        for synapses in synapses_by_name(self.bundles[-1]).values():
-            for matrix in synapses.matrices():
-                matrix.mul_(factor)
-            assert synapses.bias is not None
-            synapses.bias.mul_(factor).add_(shift)
 
     def infer(self, x: th.Tensor) -> th.Tensor:
         """
@@ -194,7 +196,7 @@ class NGCCircuit(nn.Module):
             return self.project(x)
         free = x.new_zeros(len(x), self.layer_sizes[-1])
         state = self.settle(x, free, clamped=free)
-        return self.meant(self.bundles[-1].predict(state.activities[-1]))
+        return self.bundles[-1].predict(state.activities[-1])
 
     def settle(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> CircuitState:
         """
@@ -208,7 +210,6 @@ class NGCCircuit(nn.Module):
         :return: Activities, potentials and errors of every layer
         :raises ValueError: If an input is not finite, or the circuit diverged: the layer is named
         """
-        y = y if self.scale is None else self.scale.to_unit(y)
         state = inference.settle(self.bundles, self.settings, x, y, clamped)
         # Python's check of one number takes a quarter of the time of torch's. (Compiled, a circuit that
         # diverges is found out by its updates, before it learns.)
