@@ -1,4 +1,4 @@
-"""The scale of an agent's values, so that its controller predicts numbers of unit scale whatever the rewards are."""
+"""The scale of an agent's values: its controller predicts numbers of unit scale, whatever the rewards are."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ SMALLEST_DEVIATION = 1e-2
 class ValueScale(nn.Module):
     """
     One gain and one offset of the controller's output: an output ``y`` stands for the value
-    ``q = mu + sigma y``, with the running mean ``mu`` and deviation ``sigma`` of the targets (van Hasselt et al.
-    2016, https://arxiv.org/abs/1602.07714). Buffers hold them, so that they are saved and loaded with the policy.
+    ``q = mu + sigma y``, with the running mean ``mu`` and deviation ``sigma`` of the targets (van Hasselt et
+    al. 2016, https://arxiv.org/abs/1602.07714). Buffers hold them, so that they are saved and loaded with the
+    policy.
     """
 
     mean: th.Tensor
@@ -35,8 +36,8 @@ class ValueScale(nn.Module):
         the newest ones more (Chan et al. 1979).
 
         :param targets: ``(batch, 1)``
-        :return: ``factor`` and ``shift``: an output that becomes ``factor y + shift`` stands for the value that
-            it stood for. With the first batch they are 1 and 0: untrained values are to be of unit scale, too.
+        :return: ``factor`` and ``shift``: an output that becomes ``factor y + shift`` stands for the value
+            that it stood for. With the first batch they are 1 and 0: the untrained output is of unit scale.
         """
         share = (1 / (self.count + 1)).clamp(min=RATE)
         variance, mean = th.var_mean(targets, correction=0)
