@@ -154,7 +154,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         _init_setup_model: bool = True,
         alpha_instrumental: float = 1.0,
         alpha_epistemic: float = 0.1,
-        epistemic_fraction: float | None = None,
+        epistemic_fraction: float | None = 0.5,
         double_q: bool = True,
         clamp_all_actions: bool = False,
         compile_updates: bool = False,

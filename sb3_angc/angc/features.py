@@ -240,8 +240,9 @@ class Sketch(th.nn.Module):
 class RunningNormalization(th.nn.Module):
     """
     Scales each feature to mean 0 and standard deviation 1 by the statistics of all batches so far
-    (Chan et al. 1979), and clips what lies further than ``bound`` deviations out. Buffers hold the
-    statistics, so that they are saved and loaded with the policy.
+    (Chan et al. 1979), and clips what lies further than ``bound`` deviations out. Features that were never
+    anything but 0 and 1, as one-hot codes are, stay as they are: what is rare would become a spike. Buffers
+    hold the statistics, so that they are saved and loaded with the policy.
 
     :param features_dim: Number of features
     :param bound: Largest magnitude of a normalised feature
@@ -250,6 +251,7 @@ class RunningNormalization(th.nn.Module):
     mean: th.Tensor
     variance: th.Tensor
     count: th.Tensor
+    is_binary: th.Tensor
 
     def __init__(self, features_dim: int, bound: float = 10.0) -> None:
         super().__init__()
@@ -257,6 +259,7 @@ class RunningNormalization(th.nn.Module):
         self.register_buffer("mean", th.zeros(features_dim))
         self.register_buffer("variance", th.ones(features_dim))
         self.register_buffer("count", th.zeros((), dtype=th.int64))
+        self.register_buffer("is_binary", th.ones(features_dim, dtype=th.bool))
 
     def update(self, features: th.Tensor) -> None:
         """
@@ -272,6 +275,7 @@ class RunningNormalization(th.nn.Module):
         self.mean.copy_(th.where(is_sound, self.mean + share * difference, self.mean))
         self.variance.copy_(th.where(is_sound, new_variance, self.variance))
         self.count.copy_(total)
+        self.is_binary.logical_and_(((features == 0) | (features == 1)).all(dim=0))
 
     def forward(self, features: th.Tensor) -> th.Tensor:
         """
@@ -279,4 +283,5 @@ class RunningNormalization(th.nn.Module):
         :return: The normalised features, same shape
         """
         deviation = self.variance.sqrt().clamp(min=1e-6)
-        return ((features - self.mean) / deviation).clamp(-self.bound, self.bound)
+        normalized = ((features - self.mean) / deviation).clamp(-self.bound, self.bound)
+        return th.where(self.is_binary, features, normalized)

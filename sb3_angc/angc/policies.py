@@ -30,16 +30,11 @@ from sb3_angc.angc.features import (
     observation_layers,
 )
 from sb3_angc.angc.optimizer import make_optimizer
-from sb3_angc.angc.value_scale import ValueScale
+from sb3_angc.angc.value_scale import ValueScale, can_be_rescaled, initial_scale
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
-from sb3_angc.circuit.settings import make_settings
 from sb3_angc.common.checks import check_finite_tensor
 from sb3_angc.saving.files import writing
-
-# Initial scale of the controller's output: its values start near zero, as DQN's do, or small returns would
-# drown in them.
-VALUE_SCALE = 0.1
 
 # Numbers by which a generator knows the images of an observation, at most
 SKETCH_SIZE = 512
@@ -112,7 +107,7 @@ class ANGCPolicy(BasePolicy):
         circuit: str = "settled",
         circuit_kwargs: dict[str, Any] | None = None,
         normalize_features: bool = True,
-        epistemic_scale: EpistemicScale = "maximum",
+        epistemic_scale: EpistemicScale = "mean",
         cnn_arch: Sequence[Sequence[int]] | None = None,
         action_bins: int = ACTION_BINS,
         normalize_values: bool = True,
@@ -181,15 +176,14 @@ class ANGCPolicy(BasePolicy):
             *hidden_sizes(self.net_arch, "controller"),
             self.action_parts.n_outputs,
         ]
-        scale = self._value_scale()
+        scale = initial_scale(self.circuit, self.circuit_kwargs)
         self.controller = self._make_circuit(controller_layers, "controller", output_init_scale=scale)
         # Where it only predicts, the target needs no error weights of its own.
         settings = self.controller.settings
         feedback = "tied" if settings.settles_at_projection else settings.feedback
         self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback=feedback)
         self.update_target(tau=1.0)
-        can_be_rescaled = settings.bias and settings.weight_norm is None
-        self.value_scale = ValueScale() if self.normalize_values and can_be_rescaled else None
+        self.value_scale = ValueScale() if self.normalize_values and can_be_rescaled(settings) else None
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
         self.generator = self._make_circuit(
@@ -200,13 +194,6 @@ class ANGCPolicy(BasePolicy):
         self.optimizer = make_optimizer(
             self.optimizer_class, [self.controller, self.generator], lr_schedule(1), self.optimizer_kwargs
         )
-
-    def _value_scale(self) -> float:
-        """``output_init_scale`` of the controller."""
-        settings = make_settings(self.circuit, **self.circuit_kwargs)
-        is_given = "output_init_scale" in self.circuit_kwargs
-        has_norm = settings.weight_norm is not None  # which takes no other scale than 1
-        return settings.output_init_scale if is_given or has_norm else VALUE_SCALE
 
     def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
         settings = {**self.circuit_kwargs, **settings}
@@ -248,20 +235,14 @@ class ANGCPolicy(BasePolicy):
         return self.values(self.controller, self.features(as_tensors(self, obs)))
 
     def values(self, circuit: NGCCircuit, features: th.Tensor) -> th.Tensor:
-        """
-        :param circuit: The controller or its target
-        :param features: Of :meth:`features`
-        :return: What its outputs stand for, as :meth:`q_values`
-        """
+        """What the outputs of the controller or its target stand for: as :meth:`q_values`, of features."""
         outputs = circuit.infer(features)
         return outputs if self.value_scale is None else self.value_scale(outputs)
 
     def observe_targets(self, targets: th.Tensor) -> None:
         """
-        Let the scale of values take the targets of a batch into its statistics. No value changes: the last
-        synapses of both controllers are rescaled.
-
-        :param targets: ``(batch, 1)``
+        Let the scale of values take the targets of a batch, ``(batch, 1)``, into its statistics. No value
+        changes: the last synapses of both controllers are rescaled.
         """
         if self.value_scale is not None:
             change = self.value_scale.observe(targets)

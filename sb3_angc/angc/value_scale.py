@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch as th
 from torch import nn
+
+from sb3_angc.circuit import CircuitSettings
+from sb3_angc.circuit.settings import make_settings
 
 # How fast the statistics follow new targets, and the smallest deviation that is scaled to 1.
 RATE = 1e-3
 SMALLEST_DEVIATION = 1e-2
+# Initial scale of the controller's output: it starts near zero, or what is learned first would drown in it.
+INITIAL_SCALE = 0.1
+
+
+def initial_scale(preset: str, circuit_kwargs: Mapping[str, Any]) -> float:
+    """
+    :param preset: Of a controller
+    :param circuit_kwargs: Its settings that override the preset's
+    :return: Its ``output_init_scale``
+    """
+    settings = make_settings(preset, **circuit_kwargs)
+    is_given = "output_init_scale" in circuit_kwargs
+    has_norm = settings.weight_norm is not None  # which takes no other scale than 1
+    return settings.output_init_scale if is_given or has_norm else INITIAL_SCALE
+
+
+def can_be_rescaled(settings: CircuitSettings) -> bool:
+    """Whether a circuit's output can become any multiple of itself plus any number, and stay so."""
+    return settings.bias and settings.weight_norm is None
 
 
 class ValueScale(nn.Module):

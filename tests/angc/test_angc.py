@@ -360,6 +360,23 @@ def test_normalization_equals_the_statistics_of_all_batches() -> None:
     assert normalization(th.full((1, 3), 1e9).double()).tolist() == [[10.0] * 3]
 
 
+def test_binary_features_stay_as_they_are() -> None:
+    """Until another value comes: the first feature is binary for good, the second up to the second batch."""
+    normalization = RunningNormalization(3)
+    batch = th.tensor([[0.0, 1.0, 5.0]] * 99 + [[1.0, 0.0, 6.0]])
+    normalization.update(batch)
+    seen = normalization(batch)
+    assert th.equal(seen[:, :2], batch[:, :2])
+    assert seen[-1, 2].item() == pytest.approx(99**0.5, rel=1e-3)  # one in 100 is a spike
+    normalization.update(batch + th.tensor([0.0, 0.5, 0.0]))
+    normalization.update(batch)
+    seen = normalization(batch)
+    assert th.equal(seen[:, 0], batch[:, 0])
+    th.testing.assert_close(
+        seen[:, 1], (batch[:, 1] - normalization.mean[1]) / normalization.variance[1].sqrt()
+    )
+
+
 def test_schedules_end_where_training_ends() -> None:
     """A rollout of 100 steps ends at 300 of 250: a linear rate is 0 then, not below."""
     settings = {**TINY, "train_freq": 100, "learning_rate": lambda progress: 1e-3 * progress}
