@@ -53,7 +53,7 @@ def test_together_as_alone(settings: dict[str, Any], max_norm: float | None, max
 
 def test_the_norm_is_limited_in_each_circuit_by_itself() -> None:
     """
-    By hand: norms 5 and 0.5 at most 1 leave directions as they are, and the smaller one as a whole. A limit of
+    By hand: norms 5 and 0.5 at most 1 leave directions as they are, and the smaller one whole. A limit of
     4 is one of 1 where errors are multiplied by a precision of 1/2 and divided by two error scales of 1.
     """
     settings: dict[str, Any] = {"bias": False, "output_precision": 0.5, "error_scale": 1.0}
