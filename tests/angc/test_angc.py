@@ -190,14 +190,14 @@ def learned_reward(reward: EpistemicReward, *discrepancies: float) -> list[float
 
 
 def test_epistemic_reward_is_divided_by_its_running_maximum() -> None:
-    reward = EpistemicReward()
+    reward = EpistemicReward("maximum")
     assert learned_reward(reward, 1.0, 4.0) == [0.25, 1.0]
     assert learned_reward(reward, 1.0, 2.0) == [0.25, 0.5]
     assert learned_reward(reward, 8.0, 2.0) == [1.0, 0.25]
     assert reward(th.tensor([16.0, 80.0])).tolist() == [[2.0], [5.0]]  # asking moves nothing
     assert reward.divisor.item() == 8.0
     assert learned_reward(reward, 0.0, 0.0) == [0.0, 0.0]
-    assert EpistemicReward()(th.zeros(2)).tolist() == [[0.0], [0.0]]  # nothing seen yet: no 0 / 0
+    assert EpistemicReward("maximum")(th.zeros(2)).tolist() == [[0.0], [0.0]]  # nothing seen yet: no 0 / 0
 
 
 def test_epistemic_reward_can_be_divided_by_its_running_mean() -> None:
