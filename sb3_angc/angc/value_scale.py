@@ -64,7 +64,7 @@ class ValueScale(nn.Module):
         :return: ``factor`` and ``shift``: an output that becomes ``factor y + shift`` stands for the value
             that it stood for. With the first batch they are 1 and 0: the untrained output is of unit scale.
         """
-        share = (1 / (self.count + 1)).clamp(min=RATE)
+        share = (1 / (self.count + 1).to(targets.dtype)).clamp(min=RATE)
         variance, mean = th.var_mean(targets, correction=0)
         difference = mean - self.mean
         new_variance = self.variance.lerp(variance + (1 - share) * difference.square(), share)

@@ -145,7 +145,7 @@ MUTANTS = [
     Mutant("circuit/circuit.py", "NGCCircuit.__init__", "bundles[-1]", "bundles[0]"),
     Mutant("angc/value_scale.py", "initial_scale", "settings.output_init_scale if is_given or has_norm else INITIAL_SCALE", "settings.output_init_scale"),
     Mutant("angc/value_scale.py", "can_be_rescaled", "settings.bias and settings.weight_norm is None", "settings.bias"),
-    Mutant("angc/value_scale.py", "ValueScale.observe", "(1 / (self.count + 1)).clamp(min=RATE)", "1 / (self.count + 1)"),
+    Mutant("angc/value_scale.py", "ValueScale.observe", "(1 / (self.count + 1).to(targets.dtype)).clamp(min=RATE)", "1 / (self.count + 1).to(targets.dtype)"),
     Mutant("angc/value_scale.py", "ValueScale.observe", "variance + (1 - share) * difference.square()", "variance"),
     Mutant("angc/value_scale.py", "ValueScale.observe", "(self.mean - new_mean) / new_deviation", "self.mean - new_mean"),
     Mutant("angc/value_scale.py", "ValueScale.observe", "self.deviation / new_deviation", "new_deviation / self.deviation"),
