@@ -27,28 +27,30 @@ class ActionValues:
     """
     A controller as DQN's scripts know it: ``model.q_net(obs_tensor)``.
 
-    :param policy: An :class:`~sb3_angc.angc.policies.ANGCPolicy`, which asks the circuit
+    :param policy: Makes tensors of observations
     :param features: What the circuit sees of them
+    :param values: What a circuit's outputs stand for, from these features
     :param circuit: The controller or the target controller
     :param parts: What its outputs stand for
     """
 
     def __init__(
         self,
-        policy: Any,
+        policy: BasePolicy,
         features: Callable[[PyTorchObs], th.Tensor],
+        values: Callable[[NGCCircuit, th.Tensor], th.Tensor],
         circuit: NGCCircuit,
         parts: ActionParts,
     ) -> None:
         self.policy = policy
         self.features = features
+        self.values = values
         self.circuit = circuit
         self.parts = parts
 
     def __call__(self, obs: Any) -> th.Tensor:
         """As :meth:`~sb3_angc.angc.policies.ANGCPolicy.q_values` of a policy."""
-        values: th.Tensor = self.policy.values(self.circuit, self.features(as_tensors(self.policy, obs)))
-        return values
+        return self.values(self.circuit, self.features(as_tensors(self.policy, obs)))
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """The best action of an observation, or of each of many, as numpy's; no state."""
@@ -63,7 +65,8 @@ class ActionValues:
     def load(self, path: str, device: th.device | str = "auto") -> ActionValues:
         """What :meth:`save` wrote, beside this one, which stays as it is."""
         loaded: Any = type(self.policy).load(path, device)
-        return ActionValues(loaded, loaded.features, getattr(loaded, self.circuit.name), loaded.action_parts)
+        circuit = getattr(loaded, self.circuit.name)
+        return ActionValues(loaded, loaded.features, loaded.values, circuit, loaded.action_parts)
 
     def set_training_mode(self, mode: bool) -> None:
         """As the policy's."""

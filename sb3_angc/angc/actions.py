@@ -18,6 +18,7 @@ import torch as th
 from gymnasium import spaces
 from torch import nn
 
+from sb3_angc.circuit import NGCCircuit
 from sb3_angc.common.checks import in_a_line, is_integer, require
 
 SPACES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
@@ -102,6 +103,8 @@ class ActionParts(nn.Module):
     :param space: An action space
     :param action_bins: Values of each number of a Box, at least 2, evenly spaced from its lower to its upper
         bound
+    :param as_input: Whether the controller sees a choice as input and has one output, its value, instead of
+        one output for each choice
     :raises ValueError: If the space or the number is not allowed
     """
 
@@ -112,9 +115,10 @@ class ActionParts(nn.Module):
     every_choice: th.Tensor
     padded: th.Tensor | None
 
-    def __init__(self, space: spaces.Space[Any], action_bins: int) -> None:
+    def __init__(self, space: spaces.Space[Any], action_bins: int, as_input: bool = False) -> None:
         check_action_space(space, action_bins)
         super().__init__()
+        self.as_input = as_input
         self.shape: tuple[int, ...] = space.shape or ()
         self.is_continuous = isinstance(space, spaces.Box)
         self.are_choices = isinstance(space, spaces.Discrete) and bool(space.start == 0)
@@ -168,6 +172,17 @@ class ActionParts(nn.Module):
         """
         nothing = th.zeros(len(choices), self.n_outputs, dtype=dtype, device=choices.device)
         return nothing.scatter_(1, choices, 1.0)
+
+    def outputs(self, controller: NGCCircuit, features: th.Tensor) -> th.Tensor:
+        """
+        :param controller: The controller or the target controller
+        :param features: What it sees of observations, ``(batch, features_dim)``
+        :return: What it predicts of all choices, ``(batch, n_outputs)``
+        """
+        if not self.as_input:
+            return controller.infer(features)
+        every = self.every_choice.expand(len(features), -1)
+        return controller.infer(self.beside(features, every)).view(len(features), -1)
 
     def beside(self, features: th.Tensor, choices: th.Tensor) -> th.Tensor:
         """

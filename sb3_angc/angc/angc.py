@@ -79,7 +79,8 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
     :param exploration_initial_eps: initial value of random action probability, of each part of an
         action (see :class:`~sb3_angc.angc.actions.ActionParts`)
     :param exploration_final_eps: final value of random action probability
-    :param max_grad_norm: The maximum norm of a circuit's local updates, ``inf`` for no limit
+    :param max_grad_norm: The maximum norm of a circuit's local updates, ``inf`` for no limit. It is in DQN's
+        unit, that of the gradient of half the squared error, whatever the output precision is.
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to
         average the reported success rate, mean episode length, and mean reward over
     :param tensorboard_log: the log location for tensorboard (if None, no logging)
@@ -154,7 +155,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         _init_setup_model: bool = True,
         alpha_instrumental: float = 1.0,
         alpha_epistemic: float = 0.1,
-        epistemic_fraction: float | None = None,
+        epistemic_fraction: float | None = 0.5,
         double_q: bool = True,
         clamp_all_actions: bool = False,
         compile_updates: bool = False,

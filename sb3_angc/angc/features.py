@@ -143,17 +143,18 @@ def default_hidden_sizes(images: Sequence[ImageShape]) -> list[int]:
 
 def hidden_sizes(net_arch: Any, circuit: str) -> list[int]:
     """
-    :param net_arch: Of a policy: sizes for both circuits, or a dict of them
+    :param net_arch: Of a policy: sizes of both circuits' hidden layers, or by circuit
     :param circuit: ``"controller"`` or ``"generator"``
-    :return: Sizes of the circuit's hidden layers
-    :raises ValueError: If there is something else in it
+    :return: The circuit's
+    :raises ValueError: If they are not allowed
     """
-    sizes: Any = net_arch
+    sizes = net_arch
     if isinstance(net_arch, dict):
         if set(net_arch) != {"controller", "generator"}:
             raise ValueError(f"net_arch={net_arch!r} must have the keys 'controller' and 'generator'")
         sizes = net_arch[circuit]
-    if not isinstance(sizes, (list, tuple)) or not all(is_integer(size, 1) for size in sizes):
+    is_list = isinstance(sizes, (list, tuple))
+    if not is_list or not all(is_integer(size, 1) for size in sizes):
         raise ValueError(
             f"net_arch={net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
             "a list of integers, each at least 1"
@@ -243,8 +244,9 @@ class Sketch(th.nn.Module):
 class RunningNormalization(th.nn.Module):
     """
     Scales each feature to mean 0 and standard deviation 1 by the statistics of all batches so far
-    (Chan et al. 1979), and clips what lies further than ``bound`` deviations out. Buffers hold the
-    statistics, so that they are saved and loaded with the policy.
+    (Chan et al. 1979), and clips what lies further than ``bound`` deviations out. Features that were never
+    anything but 0 and 1, as one-hot codes are, stay as they are: what is rare would become a spike. Buffers
+    hold the statistics, so that they are saved and loaded with the policy.
 
     :param features_dim: Number of features
     :param n_before: Number of others that come before these, and stay as they are
@@ -254,6 +256,7 @@ class RunningNormalization(th.nn.Module):
     mean: th.Tensor
     variance: th.Tensor
     count: th.Tensor
+    is_binary: th.Tensor
 
     def __init__(self, features_dim: int, n_before: int = 0, bound: float = 10.0) -> None:
         super().__init__()
@@ -262,6 +265,7 @@ class RunningNormalization(th.nn.Module):
         self.register_buffer("mean", th.zeros(features_dim))
         self.register_buffer("variance", th.ones(features_dim))
         self.register_buffer("count", th.zeros((), dtype=th.int64))
+        self.register_buffer("is_binary", th.ones(features_dim, dtype=th.bool))
 
     def update(self, features: th.Tensor) -> None:
         """
@@ -278,6 +282,7 @@ class RunningNormalization(th.nn.Module):
         self.mean.copy_(th.where(is_sound, self.mean + share * difference, self.mean))
         self.variance.copy_(th.where(is_sound, new_variance, self.variance))
         self.count.copy_(total)
+        self.is_binary.logical_and_(((features == 0) | (features == 1)).all(dim=0))
 
     def forward(self, features: th.Tensor) -> th.Tensor:
         """
@@ -287,4 +292,5 @@ class RunningNormalization(th.nn.Module):
         before, features = features[:, : self.n_before], features[:, self.n_before :]
         deviation = self.variance.sqrt().clamp(min=1e-6)
         normalized = ((features - self.mean) / deviation).clamp(-self.bound, self.bound)
+        normalized = th.where(self.is_binary, features, normalized)
         return normalized if self.n_before == 0 else th.cat([before, normalized], dim=1)

@@ -31,14 +31,11 @@ from sb3_angc.angc.features import (
     observation_layers,
 )
 from sb3_angc.angc.optimizer import make_optimizer
+from sb3_angc.angc.value_scale import ValueScale, can_be_rescaled, initial_scale
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
-from sb3_angc.circuit.settings import make_settings
 from sb3_angc.common.checks import check_finite_tensor
 from sb3_angc.saving.files import writing
-
-# Initial scale of the controller's output: values start near 0, as DQN's do, or small returns would drown.
-VALUE_SCALE = 0.1
 
 
 class ANGCPolicy(BasePolicy):
@@ -82,8 +79,10 @@ class ANGCPolicy(BasePolicy):
     :param action_bins: Values that each number of a Box action can take, evenly spaced from its lower to its
         upper bound: 3 are low, middle and high, 2 are bang-bang. Other actions have their own values.
     :param action_input: Whether the action is an input of the controller, whose one output is its value,
-        instead of one output for each action: it settles once for each action that it is asked for. Of an
-        action with several parts the value of each part's choice is asked for by itself.
+        instead of one output for each action: it is asked for each action, of several parts for each choice.
+    :param normalize_values: Whether the controller's outputs are values scaled to mean 0 and standard
+        deviation 1 over the targets (:class:`~sb3_angc.angc.value_scale.ValueScale`), so that one learning
+        rate fits all rewards. Circuits without biases or with a weight norm predict the values themselves.
     :raises ValueError: If an argument is not allowed
     """
 
@@ -107,10 +106,11 @@ class ANGCPolicy(BasePolicy):
         circuit: str = "settled",
         circuit_kwargs: dict[str, Any] | None = None,
         normalize_features: bool = True,
-        epistemic_scale: EpistemicScale = "maximum",
+        epistemic_scale: EpistemicScale = "mean",
         cnn_arch: Sequence[Sequence[int]] | None = None,
         action_bins: int = ACTION_BINS,
         action_input: bool = False,
+        normalize_values: bool = True,
     ) -> None:
         extractor = features_extractor_class or self.default_features_extractor
         if not normalize_images and issubclass(extractor, (ImageExtractor, PartsExtractor)):
@@ -135,6 +135,7 @@ class ANGCPolicy(BasePolicy):
         self.cnn_arch = cnn_arch
         self.action_bins = action_bins
         self.action_input = action_input
+        self.normalize_values = normalize_values
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -166,12 +167,9 @@ class ANGCPolicy(BasePolicy):
             controller_arch = default_hidden_sizes(images) if images else [128, 128]
             controller_arch = controller_arch if dense_size is None else []
             self.net_arch = {"controller": controller_arch, "generator": [128, 128]}
-        self.normalization = (
-            RunningNormalization(n_others, self.n_pixels)
-            if self.normalize_features and n_others > 0
-            else None
-        )
-        self.action_parts = ActionParts(self.action_space, self.action_bins)
+        has_others = self.normalize_features and n_others > 0
+        self.normalization = RunningNormalization(n_others, self.n_pixels) if has_others else None
+        self.action_parts = ActionParts(self.action_space, self.action_bins, self.action_input)
         n_choices = self.action_parts.n_outputs
         n_inputs, n_outputs = (n_others + n_choices, 1) if self.action_input else (n_others, n_choices)
         controller_layers: list[Layer] = [
@@ -180,13 +178,14 @@ class ANGCPolicy(BasePolicy):
             *hidden_sizes(self.net_arch, "controller"),
             n_outputs,
         ]
-        scale = self._value_scale()
+        scale = initial_scale(self.circuit, self.circuit_kwargs)
         self.controller = self._make_circuit(controller_layers, "controller", output_init_scale=scale)
         # Where it only predicts, the target needs no error weights of its own.
         settings = self.controller.settings
         feedback = "tied" if settings.settles_at_projection else settings.feedback
         self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback=feedback)
         self.update_target(tau=1.0)
+        self.value_scale = ValueScale() if self.normalize_values and can_be_rescaled(settings) else None
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
         self.generator = self._make_circuit(
@@ -197,13 +196,6 @@ class ANGCPolicy(BasePolicy):
         self.optimizer = make_optimizer(
             self.optimizer_class, [self.controller, self.generator], lr_schedule(1), self.optimizer_kwargs
         )
-
-    def _value_scale(self) -> float:
-        """``output_init_scale`` of the controller."""
-        settings = make_settings(self.circuit, **self.circuit_kwargs)
-        is_given = "output_init_scale" in self.circuit_kwargs
-        has_norm = settings.weight_norm is not None  # which takes no other scale than 1
-        return settings.output_init_scale if is_given or has_norm else VALUE_SCALE
 
     def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
         settings = {**self.circuit_kwargs, **settings}
@@ -250,20 +242,28 @@ class ANGCPolicy(BasePolicy):
         :param features: What it sees of observations, ``(batch, features_dim)``
         :return: The values of all choices, ``(batch, n_outputs)``
         """
-        if not self.action_input:
-            return controller.infer(features)
-        every = self.action_parts.every_choice.expand(len(features), -1)
-        return controller.infer(self.action_parts.beside(features, every)).view(len(features), -1)
+        outputs = self.action_parts.outputs(controller, features)
+        return outputs if self.value_scale is None else self.value_scale(outputs)
+
+    def observe_targets(self, targets: th.Tensor) -> None:
+        """
+        Let the scale of values take the targets of a batch, ``(batch, 1)``, into its statistics. No value
+        changes: the last synapses of both controllers are rescaled.
+        """
+        if self.value_scale is not None:
+            change = self.value_scale.observe(targets)
+            self.controller.transform_output(*change)
+            self.controller_target.transform_output(*change)
 
     @property
     def q_net(self) -> ActionValues:
         """The controller as DQN's scripts know it: ``model.q_net(obs_tensor)``."""
-        return ActionValues(self, self.features, self.controller, self.action_parts)
+        return ActionValues(self, self.features, self.values, self.controller, self.action_parts)
 
     @property
     def q_net_target(self) -> ActionValues:
         """The same of the target controller."""
-        return ActionValues(self, self.features, self.controller_target, self.action_parts)
+        return ActionValues(self, self.features, self.values, self.controller_target, self.action_parts)
 
     def features(self, obs: PyTorchObs) -> th.Tensor:
         """
@@ -369,6 +369,7 @@ class ANGCPolicy(BasePolicy):
             cnn_arch=self.cnn_arch,
             action_bins=self.action_bins,
             action_input=self.action_input,
+            normalize_values=self.normalize_values,
         )
         return data
 

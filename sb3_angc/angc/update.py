@@ -41,7 +41,7 @@ class LocalUpdates(NamedTuple):
     :ivar controller: Updates of :meth:`~sb3_angc.circuit.circuit.NGCCircuit.local_updates`
     :ivar generator: The same of the generator; ``None`` where it does not learn
     :ivar loss: Mean energy of the controller before it settled, over the parts of an action, a number: half
-        the mean squared TD error, times the output's precision
+        the mean squared TD error, in units of the values' deviation, times the output's precision
     :ivar epistemic_reward: Mean epistemic reward, a number; ``None`` without one
     """
 
@@ -103,6 +103,7 @@ def local_updates(policy: ANGCPolicy, batch: Batch, objective: Objective) -> Loc
         mean_epistemic_reward = epistemic_reward.mean()
         rewards = rewards + objective.epistemic_weight * epistemic_reward
     targets = target_values(policy, batch, rewards, objective.double_q)
+    policy.observe_targets(targets)
     state = policy.controller.settle(*clamp_controller(policy, batch, targets, objective.clamp_all_actions))
     return LocalUpdates(
         policy.controller.local_updates(state),
@@ -160,7 +161,8 @@ def clamp_controller(
     What the controller is clamped at while it settles: with one part its output is the target, at the action
     taken. With several, the values of the parts taken are clamped at ``t + Q_j - mean_i Q_i``: all change by
     the same TD error (Seyde et al. 2023, https://arxiv.org/abs/2210.12566), the smallest change after which
-    their mean is the target. Where the action is an input, each of these values is a sample of its own.
+    their mean is the target. Outputs stand for values, see :class:`~sb3_angc.angc.value_scale.ValueScale`.
+    Where the action is an input, each of these values is a sample of its own.
 
     :param targets: ``t`` of :func:`target_values`, ``(batch, 1)``
     :param clamp_all_actions: Whether the values of the other actions are clamped at their present estimates,
@@ -169,14 +171,15 @@ def clamp_controller(
         :meth:`~sb3_angc.circuit.circuit.NGCCircuit.settle` takes them
     """
     parts = policy.action_parts
+    targets = targets if policy.value_scale is None else policy.value_scale.normalize(targets)
     moved, present = targets, None
     if parts.n_parts > 1 or clamp_all_actions:
-        present = policy.values(policy.controller, batch.features)
+        present = parts.outputs(policy.controller, batch.features)
         taken = present.gather(1, batch.choices)
         moved = targets + (taken - taken.mean(dim=1, keepdim=True))
-    if policy.action_input:
+    if parts.as_input:
         return parts.beside(batch.features, batch.choices), moved.reshape(-1, 1), None
     if present is None:  # whatever the present values are
         return batch.features, targets.expand_as(batch.taken), batch.taken
-    values = present.scatter(1, batch.choices, moved)
-    return batch.features, values, None if clamp_all_actions else batch.taken
+    outputs = present.scatter(1, batch.choices, moved)
+    return batch.features, outputs, None if clamp_all_actions else batch.taken
