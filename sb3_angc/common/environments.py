@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable
 
 import gymnasium as gym
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.type_aliases import GymEnv
+
+
+def register_minatar() -> None:
+    """
+    Make MinAtar's games known to Gymnasium, where MinAtar is installed: it does not by itself.
+    """
+    if "MinAtar/Breakout-v1" not in gym.registry:
+        with contextlib.suppress(ImportError):
+            from minatar.gym import register_envs
+
+            register_envs()
 
 
 def make_env(env: GymEnv | str, verbose: int = 0, policies: Iterable[str] = ()) -> GymEnv:
@@ -18,6 +30,8 @@ def make_env(env: GymEnv | str, verbose: int = 0, policies: Iterable[str] = ()) 
     :return: The environment
     :raises ValueError: If no environment has this id
     """
+    if isinstance(env, str) and env.startswith("MinAtar/"):
+        register_minatar()
     try:
         made: GymEnv = maybe_make_env(env, verbose)
     except gym.error.UnregisteredEnv as error:
