@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_angc import ANGC
 from sb3_angc.angc.arguments import check_observation_space, policy_for
 from sb3_angc.common.checks import in_a_line
+from sb3_angc.common.environments import register_minatar
 from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params
 
 __all__ = ["Manager", "register"]
@@ -85,6 +86,7 @@ def register() -> None:
     Make ``angc`` known to RL Zoo in this process, for training, watching and tuning.
     Call it before the Zoo parses its arguments.
     """
+    register_minatar()
     # The Zoo's modules share these dictionaries: they are changed in place.
     ALGOS["angc"] = ANGC
     HYPERPARAMS_SAMPLER["angc"] = sample_angc_params

@@ -45,7 +45,14 @@ def main(arguments: list[str]) -> int:
     if command == "package_agent":
         status: int = importlib.import_module("sb3_angc.zoo.package").package_agent(arguments)
         return status
-    (plot if command in PLOTS else run)(command, arguments)
+    if command in PLOTS:
+        plot(command, arguments)
+    elif command == "train":
+        run(command, arguments)
+    else:
+        with_shipped_agent = importlib.import_module("sb3_angc.zoo.shipped").with_shipped_agent
+        with tempfile.TemporaryDirectory() as folder:
+            run(command, with_shipped_agent(command, arguments, Path(folder)))
     return 0
 
 
