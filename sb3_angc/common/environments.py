@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Iterable
 
@@ -13,13 +12,16 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 def register_minatar() -> None:
     """
-    Make MinAtar's games known to Gymnasium, where MinAtar is installed: it does not by itself.
+    Make MinAtar's games known to Gymnasium, which MinAtar does not by itself.
+
+    :raises ImportError: If MinAtar is not installed
     """
     if "MinAtar/Breakout-v1" not in gym.registry:
-        with contextlib.suppress(ImportError):
+        try:
             from minatar.gym import register_envs
-
-            register_envs()
+        except ImportError as error:
+            raise ImportError(f"{error}: MinAtar is an extra, pip install 'sb3_angc[minatar]'") from error
+        register_envs()
 
 
 def make_env(env: GymEnv | str, verbose: int = 0, policies: Iterable[str] = ()) -> GymEnv:

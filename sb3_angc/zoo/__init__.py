@@ -10,6 +10,7 @@ Commands and flags are the Zoo's; plots have one flag more, ``--figures FOLDER``
 """
 
 import argparse
+import contextlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ def register() -> None:
     installed, its DQN as ``sbx_dqn``, with the Zoo's settings of ``dqn``.
     Call it before the Zoo parses its arguments.
     """
-    register_minatar()
+    with contextlib.suppress(ImportError):
+        register_minatar()
     # The Zoo's modules share these dictionaries: they are changed in place.
     ALGOS["angc"] = ANGC
     HYPERPARAMS_SAMPLER["angc"] = sample_angc_params
