@@ -40,22 +40,30 @@ def plot(run: Callable[[], None], command: str, arguments: Sequence[str], folder
     folder.mkdir(parents=True, exist_ok=True)
     for number in plt.get_fignums():
         figure = plt.figure(number)
-        correct_titles(figure)
+        correct(figure)
         path = folder / f"{command}-{number}.png"
         figure.savefig(path, dpi=150, bbox_inches="tight")
         print(f"Saved {path}")
 
 
-def correct_titles(figure: Any) -> None:
+def correct(figure: Any) -> None:
     """
-    :param figure: A figure of the Zoo's, whose title may name tasks that it does not show
+    :param figure: A figure of the Zoo's, whose title may name tasks that it does not show, or whose label may
+        lie on other text
     """
+    label = str(figure.get_label())
     for axes in figure.axes:
-        title, label = axes.get_title(), str(figure.get_label())
+        title = axes.get_title()
         if title == WRONG_TITLE:
             axes.set_title("Last evaluations")
         elif title and label.startswith("Results "):
             axes.set_title(label.removeprefix("Results "))
+    if (
+        label_below := figure.texts if len(figure.axes) > 1 else []
+    ):  # rliable's intervals: a label on the numbers
+        figure.set_size_inches(14, 1.5 + 0.5 * len(figure.axes[0].get_yticklabels()))
+        for text in label_below:
+            text.set_y(-0.12)
 
 
 @contextmanager
@@ -106,6 +114,7 @@ def shown_environments(arguments: Sequence[str]) -> list[str]:
     parser.add_argument("-i", "--input", default="")
     parser.add_argument("-skip", "--skip-envs", nargs="+", default=[])
     parser.add_argument("--keep-envs", nargs="+", default=[])
+    parser.add_argument("-iqm", "--iqm", action="store_true")  # or it would be taken for `-i qm`
     known, _ = parser.parse_known_args(arguments)
     path = Path(known.input if known.input.endswith(".pkl") else f"{known.input}.pkl")
     if not path.is_file():  # the Zoo says so

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
 from sb3_angc.hyperparams.tasks import TASKS
-from sb3_angc.zoo.plots import correct_titles, normalized_scores, shown_environments
+from sb3_angc.zoo.plots import correct, normalized_scores, shown_environments
 
 module = pytest.importorskip("rl_zoo3.plots.plot_from_file", reason="plots need the extra 'zoo'")
 NAMES = ["CartPole-v1", "Unknown-v0", "Acrobot-v1"]
@@ -59,7 +59,7 @@ def test_scores_are_between_random_and_solved(saved: Path, monkeypatch: pytest.M
 
 
 def test_environments_are_those_that_are_shown(saved: Path, tmp_path: Path) -> None:
-    base = ["-i", str(saved.with_suffix("")), "-r"]
+    base = ["-i", str(saved.with_suffix("")), "-r", "-iqm"]
     assert shown_environments(base) == NAMES
     assert shown_environments([*base, "--keep-envs", NAMES[2], NAMES[0], "-vs"]) == [NAMES[0], NAMES[2]]
     assert shown_environments([*base, "-skip", NAMES[0]]) == NAMES[1:]
@@ -78,5 +78,17 @@ def test_titles_name_what_is_shown() -> None:
         figure.set_label(label)
         axes = figure.subplots()
         axes.set_title(title)
-        correct_titles(figure)
+        correct(figure)
         assert axes.get_title() == expected
+
+
+def test_a_label_does_not_lie_on_the_numbers() -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(20, 2))
+    figure.subplots(1, 2)
+    text = figure.text(0.4, 0.02, "Normalized Score")
+    correct(figure)
+    figure.draw_without_rendering()
+    lowest = min(label.get_window_extent().y0 for axes in figure.axes for label in axes.get_xticklabels())
+    assert text.get_window_extent().y1 < lowest
