@@ -28,6 +28,9 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         status: int = importlib.import_module(f"benchmarks.{COMMANDS[arguments[0]]}").main(arguments[1:])
+    except ModuleNotFoundError as error:
+        print(f"error: {error}: studies need pip install -e '.[bench]'", file=sys.stderr)
+        return 2
     except (BenchmarkError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

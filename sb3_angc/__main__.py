@@ -50,7 +50,8 @@ def main() -> int:
     try:
         is_tuned = not arguments.defaults and arguments.env in tuned_environments()
         model = (ANGC.tuned if is_tuned else ANGC)(arguments.env, seed=arguments.seed)
-    except (AssertionError, ImportError, ValueError) as error:  # SB3's own refusals are assertions
+    # SB3's own refusals are assertions; Gymnasium names a package that a task lacks.
+    except (AssertionError, ImportError, ValueError, gym.error.Error) as error:
         print(f"error: {in_a_line(error)}", file=sys.stderr)
         return 2
     folder.mkdir(parents=True)

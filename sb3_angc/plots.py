@@ -64,19 +64,20 @@ def plot_action_values(
 
     from matplotlib import colors, patches
 
-    figure, (left, right) = _new_figure(1, 2)
+    figure, (upper, lower) = _new_figure(2)
     extent = (*_edges(first), *_edges(second))
     drawn = {"origin": "lower", "aspect": "auto", "extent": extent}
-    image = left.imshow(best, cmap="viridis", **drawn)
-    figure.colorbar(image, ax=left)
-    left.set(title="Value of the best action")
+    image = upper.imshow(best, cmap="viridis", **drawn)
+    figure.colorbar(image, ax=upper)
+    upper.set(title="Value of the best action")
     n_actions = int(actions.n)
     palette = colors.ListedColormap([f"C{action % 10}" for action in range(n_actions)])
-    right.imshow(greedy, cmap=palette, vmin=-0.5, vmax=n_actions - 0.5, interpolation="nearest", **drawn)
-    right.set(title="Best action")
+    lower.imshow(greedy, cmap=palette, vmin=-0.5, vmax=n_actions - 0.5, interpolation="nearest", **drawn)
+    lower.set(title="Best action")
     shown = [patches.Patch(color=palette(action), label=str(action)) for action in np.unique(greedy)]
-    figure.legend(handles=shown, loc="outside right center", frameon=False, title="action")
-    _name([left, right], dimensions, names)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0.0}
+    lower.legend(handles=shown, frameon=False, title="action", **beside)
+    _name([upper, lower], dimensions, names)
     return figure
 
 
@@ -99,7 +100,7 @@ def plot_surprise(model: ANGC, dimensions: Dimensions = (0, 1), names: Sequence[
     order = np.argsort(reward)  # the most surprising on top
     seen = raw.cpu().numpy()[order]
 
-    figure, axes = _new_figure(1, 1)
+    figure, [axes] = _new_figure(1)
     points = axes.scatter(
         *(seen[:, index] for index in dimensions), c=reward[order], s=12, cmap="viridis", norm="log"
     )
@@ -119,7 +120,7 @@ def plot_settling(model: ANGC, steps: int | None = None) -> Figure:
     :return: A panel for each circuit, with a line for each layer that is predicted, the output last
     :raises ValueError: If there is nothing to draw
     """
-    figure, panels = _new_figure(1, 2)
+    figure, panels = _new_figure(2)
     for axes, (name, (circuit, x, y, clamped)) in zip(
         panels, model.clamps(_sample(model)[1]).items(), strict=True
     ):
@@ -173,11 +174,11 @@ def plot_weights(model: ANGC) -> Figure:
     cosine of ``W`` and ``E.T``. Nothing receives the errors of the first bundle.
 
     :param model: An agent
-    :return: A row for each circuit: weights, and alignment
+    :return: For each circuit two panels: weights, and alignment
     """
-    figure, panels = _new_figure(2, 2)
+    figure, panels = _new_figure(4, 2.3)
     circuits = {"Controller": model.policy.controller, "Generator": model.policy.generator}
-    for (left, right), (name, circuit) in zip(panels, circuits.items(), strict=True):
+    for (left, right), (name, circuit) in zip(panels.reshape(2, 2), circuits.items(), strict=True):
         left.set(title=f"{name}: weights", xlabel="weight", ylabel="density")
         right.set(title=f"{name}: feedback", ylabel=r"cosine of $W$ and $E^\top$")
         labels = _layer_names(len(circuit.bundles))
@@ -272,14 +273,17 @@ def _layer_names(n_layers: int) -> list[str]:
     return [f"layer {layer}" for layer in range(1, n_layers)] + ["output"]
 
 
-def _new_figure(rows: int, columns: int) -> tuple[Figure, Any]:
-    """A figure that no window and no list of open figures holds, and its panels."""
+def _new_figure(rows: int, height: float = 3.2) -> tuple[Figure, Any]:
+    """
+    A figure that no window and no list of open figures holds, and its panels: one below the other, so that a
+    narrow screen shows them whole.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("Figures need matplotlib: pip install 'sb3_angc[plots]'") from error
-    figure = Figure(figsize=(4.6 * columns, 3.6 * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns)
+    figure = Figure(figsize=(5.2, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, squeeze=False).flatten()
 
 
 def _name(panels: Sequence[Axes], dimensions: Dimensions, names: Sequence[str] | None) -> None:

@@ -19,7 +19,7 @@ def main() -> None:
     assert "site-packages" in installed.parts, f"not the installed package: {installed}"
     assert importlib.metadata.version("sb3_angc") == sb3_angc.__version__
     package = importlib.resources.files("sb3_angc")
-    for name in ("py.typed", "hyperparams/angc.yml"):
+    for name in ("py.typed", "hyperparams/angc.yml", "agents/CartPole-v1/agent.safetensors"):
         assert package.joinpath(name).is_file(), f"{name} is missing"
 
     model = sb3_angc.ANGC("CartPole-v1", learning_starts=100, seed=0, device="cpu").learn(300)

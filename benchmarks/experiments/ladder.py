@@ -202,21 +202,28 @@ def report(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> st
 def draw(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> Figure:
     """:return: Test error, and cosine with the gradient by layer, of each rung from top to bottom"""
     labels = list(circuits())
-    figure = Figure(figsize=(10.5, 7.5), layout="constrained")
+    layers = len(HIDDEN) + 1
+    figure = Figure(figsize=(figures.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
     errors, cosines = figure.subplots(1, 2, sharey=True)
     for row, label in enumerate(labels):
         results = [cells[label, seed] for seed in seeds]
-        for result in results:
-            if result["test_error"] is not None:
-                errors.plot(result["test_error"], row, "o", color=figures.COLORS[0], markersize=4)
-        done = [result["cosines"] for result in results if result["test_error"] is not None]
-        for layer, cosine in enumerate(np.mean(done, axis=0) if done else []):
-            marker, color = figures.MARKERS[layer], figures.COLORS[layer]
+        done = [result for result in results if result["test_error"] is not None]
+        # Seeds, and layers, a little below each other: none hides another.
+        places = row + np.linspace(-0.2, 0.2, len(done)) * (len(done) > 1)
+        for result, place in zip(done, places, strict=True):
+            errors.plot(result["test_error"], place, "o", color=figures.COLORS[0], markersize=3)
+        means = np.mean([result["cosines"] for result in done], axis=0) if done else []
+        for layer, cosine in enumerate(means):
             name = f"layer {layer + 1}" if row == 0 else None
-            cosines.plot(cosine, row, marker, color=color, markersize=5, linestyle="", label=name)
+            place = row + 0.5 * (layer + 0.5) / layers - 0.25
+            look = {"color": figures.COLORS[layer], "markersize": 3.5, "linestyle": "", "label": name}
+            cosines.plot(cosine, place, figures.MARKERS[layer], **look)
     figures.label_rows(errors, labels)
+    errors.tick_params(axis="y", labelsize=8)
+    for panel in (errors, cosines):
+        panel.grid(axis="y", visible=True)
     errors.set_xscale("log")
-    errors.set_xlabel("test error / variance, a point for each seed")
-    cosines.set_xlabel("cosine with minus the gradient")
-    figure.legend(loc="outside lower center", ncols=len(HIDDEN) + 1)
+    errors.set_xlabel("test error / variance")
+    cosines.set_xlabel("cosine with\nminus the gradient")
+    figure.legend(loc="outside upper center", ncols=layers, fontsize=8, handletextpad=0, columnspacing=1)
     return figure

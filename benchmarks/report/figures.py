@@ -1,10 +1,13 @@
-"""The report's figures: transparent, in tones that stand out from white and from black."""
+"""
+The report's figures: one column wide, so that a telephone shows them whole; transparent, in tones that stand
+out from white and from black.
+"""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,9 +18,31 @@ from benchmarks.report.statistics import Array, Estimate
 # Each at least 3 to 1 against white and against a dark page; text at least 4 to 1.
 COLORS = ("#3a86d8", "#d9641e", "#2f9a5f", "#a864d3", "#d2527f", "#8a8a22", "#1f97a5", "#a5743c")
 MARKERS = "osD^vPX*"
+# Where curves lie on each other, the dashes of one show the other.
+DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (2, 1)),
+    "-.",
+    (0, (7, 1, 1, 1)),
+)
 TEXT = "#777777"
-# A legend of more rows than this is below the panels, in so many columns.
-LEGEND_ROWS, LEGEND_COLUMNS = 5, 2
+# The methods of several pages have the same color on all of them.
+OWN = {
+    "angc": COLORS[0],
+    "dqn": COLORS[1],
+    "dqn same settings": COLORS[2],
+    "dqn same settings normalized": COLORS[3],
+    "instrumental only": COLORS[4],
+    "paper": COLORS[5],
+    "ngc": COLORS[6],
+}
+# Of more methods, the figure shows what sets each apart from the baseline.
+MOST_METHODS = 6
+# Inches
+WIDTH, PANEL = 4.8, 2.2
+# Characters of a direct label in a line
+LABEL_WIDTH = 13
 
 STYLE = {
     "axes.edgecolor": TEXT,
@@ -27,6 +52,9 @@ STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlecolor": TEXT,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
     "figure.facecolor": "none",
     "font.size": 10,
     "grid.alpha": 0.25,
@@ -49,100 +77,188 @@ def color(comparison: Comparison, label: str) -> str:
     :param comparison: the results
     :param label: the method
     """
-    return COLORS[comparison.labels.index(label) % len(COLORS)]
+    if label in OWN:
+        return OWN[label]
+    taken = [OWN[other] for other in comparison.labels if other in OWN]
+    # Those of ANGC and DQN last
+    free = [tone for tone in reversed(COLORS) if tone not in taken] or list(COLORS)
+    others = [other for other in comparison.labels if other not in OWN]
+    return free[others.index(label) % len(free)]
 
 
-def marker(comparison: Comparison, label: str) -> str:
+def shown(label: str, width: int = 100) -> str:
     """
-    A method's marker, the same in every figure: colors alone do not tell methods apart for everybody.
-    Where colors begin anew, each gets another marker than before.
+    A method as figures name it.
 
-    :param comparison: the results
     :param label: the method
+    :param width: characters of a line
     """
-    rounds, position = divmod(comparison.labels.index(label), len(COLORS))
-    return MARKERS[(position + rounds) % len(MARKERS)]
+    return textwrap.fill(label.replace("angc", "ANGC").replace("dqn", "DQN"), width)
 
 
-def band(axes: Axes, x: Array, estimate: Estimate, comparison: Comparison, label: str) -> None:
+def column(rows: Sequence[float]) -> tuple[Figure, list[Axes]]:
     """
-    A curve with its interval.
+    A figure with its panels one below the other.
+
+    :param rows: height of each, in inches
+    """
+    figure = Figure(figsize=(WIDTH, sum(rows) + 0.75 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows).flatten()
+    return figure, list(panels)
+
+
+def spread(places: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """
+    Places near those asked for at which labels do not overlap, from 0 to 1 where they all fit.
+
+    :param places: middles of the labels
+    :param heights: of the labels
+    """
+    if not places:
+        return []
+    order = np.argsort(places, kind="stable")
+    found = np.asarray(places, dtype=float)[order]
+    tall = np.asarray(heights, dtype=float)[order]
+    gaps = (tall[1:] + tall[:-1]) / 2
+    for _ in range(1000):
+        overlap = np.clip(gaps - np.diff(found), 0, None)
+        if overlap.max(initial=0) < 1e-6:
+            break
+        found[:-1] -= overlap / 2
+        found[1:] += overlap / 2
+    # Within the panel: down from its top, then up from its bottom
+    found[-1] = min(found[-1], 1 - tall[-1] / 2)
+    for upper in range(len(found) - 1, 0, -1):
+        found[upper - 1] = min(found[upper - 1], found[upper] - gaps[upper - 1])
+    found[0] = max(found[0], tall[0] / 2)
+    for lower in range(len(found) - 1):
+        found[lower + 1] = max(found[lower + 1], found[lower] + gaps[lower])
+    result = np.empty(len(found))
+    result[order] = found
+    return [float(place) for place in result]
+
+
+def name_curves(axes: Axes, ends: Mapping[str, float], tones: Mapping[str, str], height: float) -> None:
+    """
+    Names of curves to the right of their ends, in their colors.
 
     :param axes: where
-    :param x: positions
-    :param estimate: a value for each position
-    :param comparison: the results
-    :param label: the method
+    :param ends: by name, the curve's last value
+    :param tones: by name, its color
+    :param height: of the panel, in inches
     """
-    tone = color(comparison, label)
-    axes.plot(
-        x,
-        estimate.value,
-        color=tone,
-        label=label,
-        marker=marker(comparison, label),
-        markevery=max(len(x) // 8, 1),
-        markersize=4,
-    )
-    axes.fill_between(x, estimate.low, estimate.high, color=tone, alpha=0.25, linewidth=0)
+    low, high = axes.get_ylim()
+    name_places(axes, {name: (value - low) / (high - low) for name, value in ends.items()}, tones, height)
 
 
-def grid(count: int) -> tuple[Figure, list[Axes]]:
+def name_places(axes: Axes, places: Mapping[str, float], tones: Mapping[str, str], height: float) -> None:
     """
-    A figure with a panel for each task.
+    Names to the right of a panel.
 
-    :param count: number of panels
+    :param axes: where
+    :param places: by name, where its curve ends: 0 is the bottom of the panel, 1 its top
+    :param tones: by name, its color
+    :param height: of the panel, in inches
     """
-    columns = min(count, 2)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.0 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel in panels[count:]:
-        panel.remove()
-    return figure, list(panels[:count])
+    lines = {name: shown(name, LABEL_WIDTH) for name in places}
+    middles = [float(np.clip(place, 0, 1)) for place in places.values()]
+    heights = [0.16 * (text.count("\n") + 1) / height for text in lines.values()]
+    for (name, text), place in zip(lines.items(), spread(middles, heights), strict=True):
+        axes.text(1.02, place, text, color=tones[name], transform=axes.transAxes, va="center", fontsize=9)
 
 
-def learning_curves(comparison: Comparison) -> Figure:
+def most_different(comparison: Comparison, baseline: str) -> list[str]:
     """
-    Evaluations during training on each task.
+    The methods that a figure of curves names: all, or of many the baseline and those that end furthest from
+    it.
 
     :param comparison: the results
+    :param baseline: what the others are compared with
     """
-    figure, panels = grid(len(comparison.environments))
-    for panel, environment in zip(panels, comparison.environments, strict=True):
+    if len(comparison.labels) <= MOST_METHODS:
+        return comparison.labels
+
+    def distance(label: str) -> float:
+        ends = [
+            [comparison.normalize(comparison.returns(name, task), task).mean() for name in (label, baseline)]
+            for task in comparison.environments
+            if len(comparison.results(label, task)) and len(comparison.results(baseline, task))
+        ]
+        return float(np.mean([abs(one - other) for one, other in ends])) if ends else 0.0
+
+    others = sorted((label for label in comparison.labels if label != baseline), key=distance, reverse=True)
+    chosen = [baseline, *others[: MOST_METHODS - 1]]
+    return [label for label in comparison.labels if label in chosen]
+
+
+def learning_curves(comparison: Comparison, baseline: str) -> Figure:
+    """
+    Evaluations during training on each task. Of many methods those are named that end furthest from the
+    baseline, and the others are grey.
+
+    :param comparison: the results
+    :param baseline: what the others are compared with
+    """
+    named = most_different(comparison, baseline)
+    environments = list(rows_of(comparison))
+    figure, panels = column([PANEL] * len(environments))
+    for panel, environment in zip(panels, environments, strict=True):
+        task = comparison.tasks[environment]
+        # From acting at random to solved, and beyond where curves go
+        ends, highest, lowest = {}, task.threshold, task.random_return
         for label in comparison.labels:
-            if len(comparison.results(label, environment)) > 1:
-                steps, returns = comparison.curves(label, environment)
-                estimate = statistics.iqm_curve(returns[:, None, :])
-                band(panel, steps / 1000, estimate, comparison, label)
-        panel.axhline(comparison.tasks[environment].threshold, color=TEXT, linestyle=":")
-        panel.set_title(environment)
-        panel.set_xlabel("environment steps (thousands)")
-        panel.set_ylabel("return (IQM of seeds)")
-    # A method may be missing on the first task.
-    drawn = [panel.get_legend_handles_labels() for panel in panels]
-    curves = {label: curve for pair in drawn for curve, label in zip(*pair, strict=True)}
-    if curves:
-        labels = [label for label in comparison.labels if label in curves]
-        add_legend(figure, panels[0], [curves[label] for label in labels], labels)
+            if len(comparison.results(label, environment)) < 2:
+                continue
+            steps, returns = comparison.curves(label, environment)
+            estimate = statistics.iqm_curve(returns[:, None, :])
+            highest = max(highest, float(np.max(estimate.high)))
+            lowest = min(lowest, float(np.min(estimate.low)))
+            if label in named:
+                # Of many, the intervals would cover each other.
+                shaded = named == comparison.labels or label == baseline
+                tone = color(comparison, label)
+                draw_band(panel, steps / 1000, estimate, tone, named.index(label), shaded)
+                ends[label] = float(estimate.value[-1])
+            else:
+                panel.plot(steps / 1000, estimate.value, color=TEXT, alpha=0.35, linewidth=1)
+        panel.axhline(task.threshold, color=TEXT, linestyle=":")
+        # What is far below acting at random would press the rest together.
+        lowest = max(lowest, task.random_return - 0.1 * (task.threshold - task.random_return))
+        margin = 0.04 * (highest - lowest)
+        panel.set_ylim(lowest - margin, highest + margin)
+        name_curves(panel, ends, {label: color(comparison, label) for label in ends}, PANEL)
+        panel.set_title(f"{environment}: return while training")
+    panels[-1].set_xlabel("environment steps (thousands)")
     return figure
 
 
-def add_legend(figure: Figure, axes: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+def rows_of(comparison: Comparison) -> dict[str, list[str]]:
     """
-    A legend, below the panels where it would cover too much of one.
+    The methods that have results, by task; a task without any has no panel.
 
-    :param figure: the figure
-    :param axes: the panel that a short legend is in
-    :param handles: the curves
-    :param labels: their methods
+    :param comparison: the results
     """
-    if len(labels) <= LEGEND_ROWS:
-        axes.legend(handles, labels)
-        return
-    rows = -(-len(labels) // LEGEND_COLUMNS)
-    figure.set_figheight(figure.get_figheight() + 0.25 * rows)
-    figure.legend(handles, labels, loc="outside lower center", ncols=LEGEND_COLUMNS)
+    present = {
+        task: [label for label in comparison.labels if comparison.results(label, task)]
+        for task in comparison.environments
+    }
+    return {task: labels for task, labels in present.items() if labels}
+
+
+def swarm(values: Array, width: float) -> Array:
+    """
+    Rows for points, so that none lies on another: 0, 1, -1, 2, ... for each value in order.
+
+    :param values: where the points are
+    :param width: of a point, in the same unit
+    """
+    rows = np.zeros(len(values))
+    order = np.argsort(values, kind="stable")
+    for position, index in enumerate(order):
+        near = [rows[other] for other in order[:position] if values[index] - values[other] < width]
+        candidates = (sign * step for step in range(len(values) + 1) for sign in (1, -1))
+        rows[index] = next(row for row in candidates if row not in near)
+    return rows
 
 
 def last_policies(comparison: Comparison) -> Figure:
@@ -151,24 +267,36 @@ def last_policies(comparison: Comparison) -> Figure:
 
     :param comparison: the results
     """
-    figure, panels = grid(len(comparison.environments))
-    for panel, environment in zip(panels, comparison.environments, strict=True):
-        for row, label in enumerate(comparison.labels):
-            returns = comparison.returns(label, environment)
+    present = rows_of(comparison)
+    row, point = 0.5, 0.055  # inches
+    figure, panels = column([row * len(labels) for labels in present.values()])
+    for panel, (environment, labels) in zip(panels, present.items(), strict=True):
+        returns = {label: comparison.returns(label, environment) for label in labels}
+        threshold = comparison.tasks[environment].threshold
+        ends = np.concatenate([*returns.values(), [threshold]])
+        margin = 0.04 * max(float(np.ptp(ends)), 1e-6)
+        panel.set_xlim(ends.min() - margin, ends.max() + margin)
+        for place, (label, values) in enumerate(returns.items()):
             tone = color(comparison, label)
-            # Seeds one below the other, so that equal returns can be counted.
-            places = row + np.linspace(-0.2, 0.2, len(returns)) * (len(returns) > 1)
-            panel.plot(returns, places, marker(comparison, label), color=tone, alpha=0.6, markersize=5)
-            if len(returns) > 1:
-                estimate = statistics.iqm(returns[:, None])
-                panel.plot([estimate.value] * 2, [row - 0.35, row + 0.35], color=tone, linewidth=2.5)
+            # A row's points are set apart where they would hide each other.
+            rows = swarm(values, float(np.ptp(panel.get_xlim())) * point / (0.65 * WIDTH))
+            step = min(point / row, 0.84 / max(float(np.ptp(rows)), 1.0))
+            panel.plot(values, place + rows * step, "o", color=tone, alpha=0.75, markersize=3.4, zorder=3)
+            if len(values) > 1:
+                estimate = statistics.iqm(values[:, None])
+                panel.plot([estimate.value] * 2, [place - 0.42, place + 0.42], color=tone, linewidth=2)
                 panel.fill_betweenx(
-                    [row - 0.25, row + 0.25], estimate.low, estimate.high, color=tone, alpha=0.25, linewidth=0
+                    [place - 0.42, place + 0.42],
+                    estimate.low,
+                    estimate.high,
+                    color=tone,
+                    alpha=0.2,
+                    linewidth=0,
                 )
-        panel.axvline(comparison.tasks[environment].threshold, color=TEXT, linestyle=":")
-        label_rows(panel, comparison.labels)
+        panel.axvline(threshold, color=TEXT, linestyle=":")
+        label_rows(panel, [shown(label, 16) for label in labels])
         panel.set_title(environment)
-        panel.set_xlabel("return of the last policy\n(one point for each seed)")
+    panels[-1].set_xlabel("return of the last policies")
     return figure
 
 
@@ -186,52 +314,98 @@ def label_rows(axes: Axes, labels: Sequence[str]) -> None:
 
 def aggregates(comparison: Comparison, baseline: str) -> Figure:
     """
-    IQM, mean and probability of improvement over all tasks.
+    IQM over all tasks, and probability of improvement.
 
     :param comparison: the results
     :param baseline: what the others are compared with
     """
     labels = comparison.complete_labels()
     scores = {label: comparison.scores(label) for label in labels}
-    columns = {
-        "IQM of normalized score": {label: statistics.iqm(values) for label, values in scores.items()},
-        "mean normalized score": {label: statistics.mean(values) for label, values in scores.items()},
-    }
+    estimates = {"Score over all tasks": {label: statistics.iqm(values) for label, values in scores.items()}}
     if baseline in scores and len(scores) > 1:
-        columns[f"P(better than {baseline})"] = statistics.compare(scores, baseline)
-    figure = Figure(figsize=(3.2 * len(columns), 0.9 + 0.45 * len(labels)), layout="constrained")
-    panels = figure.subplots(1, len(columns), squeeze=False)[0]
-    for panel, (title, estimates) in zip(panels, columns.items(), strict=True):
-        for row, label in enumerate(labels):
-            if label in estimates:
-                estimate, tone = estimates[label], color(comparison, label)
-                panel.plot([estimate.low, estimate.high], [row, row], color=tone, linewidth=6, alpha=0.35)
-                panel.plot(estimate.value, row, marker(comparison, label), color=tone)
-        label_rows(panel, labels if panel is panels[0] else [""] * len(labels))
-        panel.set_xlabel(title)
-        if title.startswith("P("):
-            panel.set_xlim(0, 1)
-            panel.axvline(0.5, color=TEXT, linestyle=":")
+        better = statistics.compare(scores, baseline)
+        estimates[f"How often a run beats one of {shown(baseline)}"] = better
+    figure, panels = column([0.32 * len(rows) for rows in estimates.values()])
+    for panel, (title, rows) in zip(panels, estimates.items(), strict=True):
+        for place, (label, estimate) in enumerate(rows.items()):
+            interval_bar(panel, place, estimate, color(comparison, label))
+        label_rows(panel, [shown(label, 24) for label in rows])
+        panel.set_title(title)
+        panel.locator_params(axis="x", nbins=5)
+        is_score = panel is panels[0]
+        panel.axvline(1.0 if is_score else 0.5, color=TEXT, linestyle=":")
+        panel.set_xlabel("0: acts at random, 1: solved" if is_score else "share of all pairs of runs")
+        if not is_score:
+            panel.set_xlim(-0.02, 1.02)
+    return figure
+
+
+def interval_bar(axes: Axes, place: float, estimate: Estimate, tone: str) -> None:
+    """
+    An estimate and its interval, in a row.
+
+    :param axes: where
+    :param place: of the row
+    :param estimate: a number
+    :param tone: color
+    """
+    axes.plot([estimate.low, estimate.high], [place, place], color=tone, linewidth=6, alpha=0.35)
+    axes.plot(estimate.value, place, "o", color=tone, markersize=5)
+
+
+def differences(comparison: Comparison, baseline: str) -> Figure:
+    """
+    What sets each method apart from the baseline on each task, in returns, sorted by the difference on all of
+    them. A method whose interval holds the 0 is grey.
+
+    :param comparison: the results
+    :param baseline: what the others are compared with
+    """
+    estimates: dict[str, dict[str, Estimate]] = {}
+    overall: dict[str, list[float]] = {}
+    for environment in comparison.environments:
+        task, base = comparison.tasks[environment], comparison.returns(baseline, environment)
+        for label in comparison.labels:
+            returns = comparison.returns(label, environment)
+            if label != baseline and len(returns) > 1 and len(base) > 1:
+                estimate = statistics.difference(returns[:, None], base[:, None])
+                estimates.setdefault(environment, {})[label] = estimate
+                span = task.threshold - task.random_return
+                overall.setdefault(label, []).append(estimate.value / span)
+    order = sorted(overall, key=lambda label: float(np.mean(overall[label])), reverse=True)
+    figure, panels = column([0.26 * len(order)] * len(estimates))
+    for panel, (environment, rows) in zip(panels, estimates.items(), strict=True):
+        labels = [label for label in order if label in rows]
+        for place, label in enumerate(labels):
+            estimate = rows[label]
+            if estimate.low <= 0 <= estimate.high:
+                tone = TEXT
+            else:
+                tone = COLORS[0] if estimate.value > 0 else COLORS[1]
+            interval_bar(panel, place, estimate, tone)
+        panel.axvline(0, color=TEXT, linestyle=":")
+        label_rows(panel, [shown(label, 24) for label in labels])
+        panel.set_title(environment)
+    panels[-1].set_xlabel(f"mean return, less that of {shown(baseline)}")
     return figure
 
 
 def profiles(comparison: Comparison) -> Figure:
     """
-    Share of runs above each normalized score.
+    Share of runs above each normalized score, from acting at random to solved.
 
     :param comparison: the results
     """
-    scores = {label: comparison.scores(label) for label in comparison.complete_labels()}
-    lowest = min(float(values.min()) for values in scores.values())
-    highest = max(float(values.max()) for values in scores.values())
-    thresholds = np.linspace(min(lowest, 0.0), max(highest, 1.0) + 0.05, 101)
-    figure, [axes] = grid(1)
-    for label, values in scores.items():
-        band(axes, thresholds, statistics.performance_profile(values, thresholds), comparison, label)
-    axes.axvline(1.0, color=TEXT, linestyle=":")
-    axes.set_xlabel("normalized score of the last policy")
-    axes.set_ylabel("share of runs above")
-    add_legend(figure, axes, *axes.get_legend_handles_labels())
+    thresholds = np.linspace(0.0, 1.0, 101)
+    curves = {
+        label: (thresholds, statistics.performance_profile(comparison.scores(label), thresholds))
+        for label in comparison.complete_labels()
+    }
+    figure = named_bands(comparison, curves, (-0.02, 1.02))
+    [axes] = figure.axes
+    axes.set_title("How many runs get how far")
+    axes.set_xlabel("score (0: acts at random, 1: solved)")
+    axes.set_ylabel("share of runs above it")
     return figure
 
 
@@ -241,15 +415,56 @@ def sample_efficiency(comparison: Comparison) -> Figure:
 
     :param comparison: the results
     """
-    figure, [axes] = grid(1)
+    curves = {}
     for label in comparison.complete_labels():
-        shares, curves = comparison.score_curves(label)
-        band(axes, shares, statistics.iqm_curve(curves), comparison, label)
+        shares, scores = comparison.score_curves(label)
+        curves[label] = 100 * shares, statistics.iqm_curve(scores)
+    highest = max(float(np.max(estimate.high)) for _, estimate in curves.values())
+    figure = named_bands(comparison, curves, (-0.05, max(highest, 1.0) + 0.05))
+    [axes] = figure.axes
     axes.axhline(1.0, color=TEXT, linestyle=":")
-    axes.set_xlabel("share of each task's budget")
-    axes.set_ylabel("normalized score (IQM)")
-    add_legend(figure, axes, *axes.get_legend_handles_labels())
+    axes.set_title("Score on all tasks while training")
+    axes.set_xlabel("training done (%)")
+    axes.set_ylabel("0: at random, 1: solved")
     return figure
+
+
+def named_bands(
+    comparison: Comparison, curves: Mapping[str, tuple[Array, Estimate]], limits: tuple[float, float]
+) -> Figure:
+    """
+    A panel of curves with their intervals and names.
+
+    :param comparison: the results
+    :param curves: by method, positions and an estimate at each
+    :param limits: of the values that are shown
+    """
+    height = 1.2 * PANEL
+    figure, [axes] = column([height])
+    for number, (label, (places, estimate)) in enumerate(curves.items()):
+        draw_band(axes, places, estimate, color(comparison, label), number)
+    axes.set_ylim(*limits)
+    ends = {label: float(estimate.value[-1]) for label, (_, estimate) in curves.items()}
+    name_curves(axes, ends, {label: color(comparison, label) for label in ends}, height)
+    return figure
+
+
+def draw_band(
+    axes: Axes, x: Array, estimate: Estimate, tone: str, number: int, with_interval: bool = True
+) -> None:
+    """
+    A curve with its interval.
+
+    :param axes: where
+    :param x: positions
+    :param estimate: a value for each position
+    :param tone: color
+    :param number: of the curve, which chooses its dashes
+    :param with_interval: whether the interval is drawn
+    """
+    axes.plot(x, estimate.value, color=tone, linestyle=DASHES[number % len(DASHES)])
+    if with_interval:
+        axes.fill_between(x, estimate.low, estimate.high, color=tone, alpha=0.18, linewidth=0)
 
 
 def save(figure: Figure, path: Path) -> None:

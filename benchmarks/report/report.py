@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib import style
+from matplotlib.figure import Figure
 
 from benchmarks.report import figures, tables
 from benchmarks.report.comparison import Comparison
@@ -12,64 +13,104 @@ from benchmarks.runner.provenance import ROOT
 
 # So many methods are named in the title.
 NAMED = 3
-FIGURES = ("last_policies", "learning_curves", "aggregates", "profiles", "sample_efficiency")
+# Each figure and what to see in it
+FIGURES = {
+    "last_policies": "Each point is the last policy of one seed, the line their interquartile mean, the "
+    "shading its interval. Right of the dotted line the task counts as solved.",
+    "differences": "The point is the difference of the means, the bar its interval. Blue is better than "
+    "{baseline}, orange worse. Where a bar is grey, these seeds cannot tell.",
+    "aggregates": "Right of the dotted line a method solves the average task (above), and wins against "
+    "{baseline} more often than not (below).",
+    "profiles": "The higher a curve stays, the more runs have got that far. At its right end are those that "
+    "solve their task.",
+    "sample_efficiency": "The sooner a curve rises, the fewer steps a method needs. At the dotted line tasks "
+    "count as solved.",
+    "learning_curves": "The curve is the interquartile mean of the seeds, the shading its interval, the "
+    "dotted line the threshold of the task. What lies far below the random policy is cut off.{others}",
+}
+OTHERS = (
+    " Named are {baseline}, alone with its interval, and the methods that end furthest from it; the others "
+    "are grey."
+)
 INTRODUCTION = """\
 Every number is of the **last policy**, as training left it, not of the best checkpoint:
 {episodes} deterministic episodes for each seed, on fresh environments. Intervals are 95 %
 stratified bootstrap intervals over seeds. A normalized score is 0 for the random policy and 1
-at the task's threshold. In the figures, shading is the interval and the dotted line the
-threshold (of a probability, one half)."""
+at the task's threshold."""
 
 
-def write_report(comparison: Comparison, baseline: str, folder: Path) -> None:
+def write_report(comparison: Comparison, baseline: str, folder: Path, title: str | None = None) -> None:
     """
     Write ``report.md`` and its figures.
 
     :param comparison: the results
     :param baseline: the method that the others are compared with
     :param folder: where to
+    :param title: of the report, ``None`` for one of methods and tasks
     """
     folder.mkdir(parents=True, exist_ok=True)
-    complete = comparison.complete_labels()
     with style.context(["default", figures.STYLE]):
-        drawn = {
-            "last_policies": figures.last_policies(comparison),
-            "learning_curves": figures.learning_curves(comparison),
-        }
-        if complete:
-            drawn["aggregates"] = figures.aggregates(comparison, baseline)
-            drawn["profiles"] = figures.profiles(comparison)
-            drawn["sample_efficiency"] = figures.sample_efficiency(comparison)
+        drawn = draw(comparison, baseline)
         for name, figure in drawn.items():
             figures.save(figure, folder / name)
-    (folder / "report.md").write_text(text(comparison, baseline, complete), encoding="utf-8")
+    (folder / "report.md").write_text(text(comparison, baseline, list(drawn), title), encoding="utf-8")
 
 
-def text(comparison: Comparison, baseline: str, complete: Sequence[str]) -> str:
+def draw(comparison: Comparison, baseline: str) -> dict[str, Figure]:
+    """
+    The figures that a comparison has. Of many methods, what sets each apart from the baseline.
+
+    :param comparison: the results
+    :param baseline: the method that the others are compared with
+    """
+    drawn = {"learning_curves": figures.learning_curves(comparison, baseline)}
+    if len(comparison.labels) > figures.MOST_METHODS:
+        drawn["differences"] = figures.differences(comparison, baseline)
+        return drawn
+    drawn["last_policies"] = figures.last_policies(comparison)
+    if comparison.complete_labels():
+        drawn["aggregates"] = figures.aggregates(comparison, baseline)
+        drawn["profiles"] = figures.profiles(comparison)
+        drawn["sample_efficiency"] = figures.sample_efficiency(comparison)
+    return drawn
+
+
+def text(comparison: Comparison, baseline: str, drawn: Sequence[str], title: str | None) -> str:
     """
     The report.
 
     :param comparison: the results
     :param baseline: the method that the others are compared with
-    :param complete: the methods that are compared over all tasks
+    :param drawn: names of the figures
+    :param title: ``None`` for one of methods and tasks
     """
+    is_many = len(comparison.labels) > figures.MOST_METHODS
+
+    def image(name: str) -> list[str]:
+        """A figure and its caption, where it is drawn."""
+        shown = figures.shown(baseline)
+        others = OTHERS.format(baseline=shown) if is_many else ""
+        caption = FIGURES[name].format(baseline=shown, others=others)
+        return [f"![{name.replace('_', ' ')}]({name}.svg)", f"*{caption}*"] if name in drawn else []
+
+    complete = comparison.complete_labels()
+    left_out = [label for label in comparison.labels if label not in complete]
     episodes = comparison.tasks[comparison.environments[0]].last_policy_episodes
-    title = " and ".join(comparison.labels)
-    if len(comparison.labels) > NAMED:
-        title = f"{len(comparison.labels)} methods on {' and '.join(comparison.environments)}"
+    if title is None:
+        title = " and ".join(map(figures.shown, comparison.labels))
+        if len(comparison.labels) > NAMED:
+            title = f"{len(comparison.labels)} methods on {' and '.join(comparison.environments)}"
     parts = [f"# {title}", INTRODUCTION.format(episodes=episodes)]
     if comparison.missing:
         parts += ["## Missing", "\n".join(f"- {name}" for name in comparison.missing)]
-    parts += ["## Last policy on each task", tables.last_policy(comparison), image("last_policies")]
-    parts.append("## All tasks together")
-    left_out = [label for label in comparison.labels if label not in complete]
+    parts += ["## Last policy on each task", *image("differences"), *image("last_policies")]
+    parts += [tables.last_policy(comparison), "## All tasks together"]
     if left_out:
         parts.append(f"Not compared, for want of two seeds on every task: {', '.join(left_out)}.")
     if complete:
-        parts += [tables.overall(comparison, baseline), image("aggregates"), image("profiles")]
-        parts += ["## Sample efficiency", image("sample_efficiency")]
+        parts += [*image("aggregates"), tables.overall(comparison, baseline), *image("profiles")]
+    parts += ["## While training", *image("sample_efficiency"), *image("learning_curves")]
     parts += [
-        image("learning_curves"),
         "Environment steps to the first evaluation whose mean reaches the task's threshold:",
         tables.steps_to_threshold(comparison),
         "## Time",
@@ -81,15 +122,6 @@ def text(comparison: Comparison, baseline: str, complete: Sequence[str]) -> str:
         tables.settings(comparison),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def image(name: str) -> str:
-    """
-    A figure in Markdown.
-
-    :param name: of its file
-    """
-    return f"![{name.replace('_', ' ')}]({name}.svg)"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -108,6 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--baseline", default="dqn", help="method that others are compared with (default: dqn)"
     )
+    parser.add_argument("--title", help="of the report (default: methods and tasks)")
     parser.add_argument("--environments", nargs="+", help="these tasks only (default: all)")
     parser.add_argument("--partial", action="store_true", help="report what is there, naming what is missing")
     parser.add_argument("--force", action="store_true", help="overwrite an older report")
@@ -119,6 +152,6 @@ def main(arguments: Sequence[str]) -> int:
     comparison = Comparison(options.results, options.environments, options.partial)
     if options.baseline not in comparison.labels:
         raise BenchmarkError(f"baseline {options.baseline!r}: choose from {', '.join(comparison.labels)}")
-    write_report(comparison, options.baseline, options.output)
+    write_report(comparison, options.baseline, options.output, options.title)
     print(f"Written to {report}")
     return 0

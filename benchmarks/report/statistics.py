@@ -113,6 +113,16 @@ def mean(scores: Array) -> Estimate:
     return bootstrap(scores, np.mean)
 
 
+def difference(scores: Array, baseline: Array) -> Estimate:
+    """
+    By how much the mean is above that of a baseline, whose runs are resampled too.
+
+    :param scores: runs x tasks
+    :param baseline: runs x tasks, the number of runs may differ
+    """
+    return bootstrap([scores, baseline], lambda one, other: one.mean() - other.mean())
+
+
 def iqm_curve(curves: Array) -> Estimate:
     """
     IQM at each evaluation, with a pointwise interval.

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # What is measured here goes there, where git ignores it, unless a command is told otherwise.
 RUNS = ROOT / "runs"
 
+# Of SBX's algorithms, where one was used
+SBX_PACKAGES = ("sbx-rl", "jax")
 PACKAGES = ("torch", "numpy", "gymnasium", "box2d", "stable_baselines3", "sb3_contrib", "rl_zoo3")
 
 
@@ -18,11 +21,12 @@ def provenance() -> dict[str, Any]:
     """Versions, hardware and git state, in plain types."""
     import sb3_angc
 
+    packages = PACKAGES + (SBX_PACKAGES if "sbx" in sys.modules else ())
     return {
         "versions": {
             "python": platform.python_version(),
             "sb3_angc": sb3_angc.__version__,
-            **{package: metadata.version(package) for package in PACKAGES},
+            **{package: metadata.version(package) for package in packages},
         },
         "hardware": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
         "git": git_state(),

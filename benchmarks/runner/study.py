@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from benchmarks.runner.errors import BenchmarkError
-from benchmarks.runner.tasks import TASKS, Task
+from sb3_angc.hyperparams.tasks import TASKS, Task
 
 STUDY_KEYS = {
     "name",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import gymnasium as gym
 from stable_baselines3.common.utils import LinearSchedule
 
+from sb3_angc.common.environments import register_minatar
 from sb3_angc.hyperparams import tuned_settings
 from sb3_angc.saving.resuming import ResumableAlgorithm
 
@@ -54,6 +55,8 @@ def make_tuned_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
     :raises ValueError: If the environment has no tuned settings
     """
     named = tuned_settings(env_id).get("env_wrapper") or []
+    if env_id.startswith("MinAtar/"):
+        register_minatar()
     env = gym.make(env_id, **kwargs)
     for name in named if isinstance(named, list) else [named]:
         env = _wrapper(name)(env)

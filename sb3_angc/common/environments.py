@@ -10,6 +10,20 @@ from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.type_aliases import GymEnv
 
 
+def register_minatar() -> None:
+    """
+    Make MinAtar's games known to Gymnasium, which MinAtar does not by itself.
+
+    :raises ImportError: If MinAtar is not installed
+    """
+    if "MinAtar/Breakout-v1" not in gym.registry:
+        try:
+            from minatar.gym import register_envs
+        except ImportError as error:
+            raise ImportError(f"{error}: MinAtar is an extra, pip install 'sb3_angc[minatar]'") from error
+        register_envs()
+
+
 def make_env(env: GymEnv | str, verbose: int = 0, policies: Iterable[str] = ()) -> GymEnv:
     """
     :param env: An environment, which is returned as it is, or the id of a registered one
@@ -18,6 +32,8 @@ def make_env(env: GymEnv | str, verbose: int = 0, policies: Iterable[str] = ()) 
     :return: The environment
     :raises ValueError: If no environment has this id
     """
+    if isinstance(env, str) and env.startswith("MinAtar/"):
+        register_minatar()
     try:
         made: GymEnv = maybe_make_env(env, verbose)
     except gym.error.UnregisteredEnv as error:

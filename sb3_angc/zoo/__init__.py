@@ -10,6 +10,9 @@ Commands and flags are the Zoo's; plots have one flag more, ``--figures FOLDER``
 """
 
 import argparse
+import contextlib
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -27,12 +30,30 @@ from stable_baselines3.common.vec_env import VecEnv
 from sb3_angc import ANGC
 from sb3_angc.angc.arguments import check_observation_space, policy_for
 from sb3_angc.common.checks import in_a_line
+from sb3_angc.common.environments import register_minatar
 from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params
 
 __all__ = ["Manager", "register"]
 
-# Settings of an algorithm where no -conf is given: the Zoo looks in its own package only.
-SETTINGS = {"angc": "sb3_angc.hyperparams"}
+SBX_DQN = "sbx_dqn"
+# Settings of an algorithm where no -conf is given: the Zoo looks in its own package only, by its name.
+SETTINGS = {
+    "angc": "sb3_angc.hyperparams",
+    SBX_DQN: str(Path(rl_zoo3.exp_manager.__file__).parent / "hyperparams" / "dqn.yml"),
+}
+
+
+class SBXDQN:
+    """SBX's DQN, which is imported where it is made: JAX takes seconds."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """An agent of SBX."""
+        return importlib.import_module("sbx").DQN(*args, **kwargs)
+
+    @staticmethod
+    def load(*args: Any, **kwargs: Any) -> Any:
+        """An agent of SBX that was saved."""
+        return importlib.import_module("sbx").DQN.load(*args, **kwargs)
 
 
 class Manager(rl_zoo3.exp_manager.ExperimentManager):
@@ -48,7 +69,9 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
 
     def __init__(self, args: argparse.Namespace, algo: str, *more: Any, **settings: Any) -> None:
         if settings.get("config") is None and algo in SETTINGS:
-            settings["config"] = args.conf_file = SETTINGS[algo]
+            settings["config"] = SETTINGS[algo]
+            if algo == "angc":  # a module, where a file would be one of this machine
+                args.conf_file = SETTINGS[algo]
         super().__init__(args, algo, *more, **settings)
 
     def setup_experiment(self) -> Any:
@@ -56,7 +79,7 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
         try:
             return super().setup_experiment()
         except (AssertionError, ValueError) as error:  # SB3's own refusals are assertions
-            if self.algo not in SETTINGS:
+            if self.algo != "angc":
                 raise
             raise SystemExit(f"error: {in_a_line(error)}") from error
 
@@ -65,7 +88,7 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
         try:
             return super().create_envs(*args, **kwargs)
         except (TypeError, NotImplementedError):  # SB3's, of spaces without a shape and of nested ones
-            if self.algo in SETTINGS:
+            if self.algo == "angc":
                 env = gym.make(self.env_name.gym_id, **self.env_kwargs)
                 check_observation_space((self.env_wrapper or (lambda env: env))(env).observation_space)
             raise
@@ -74,7 +97,7 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
         self, hyperparams: dict[str, Any], saved_hyperparams: dict[str, Any], env: VecEnv
     ) -> dict[str, Any]:
         # The first that the Zoo calls when the environment is made
-        if self.algo in SETTINGS and "policy" not in hyperparams:
+        if self.algo == "angc" and "policy" not in hyperparams:
             hyperparams["policy"] = saved_hyperparams["policy"] = policy_for(env.observation_space)
         prepared: dict[str, Any] = super()._preprocess_action_noise(hyperparams, saved_hyperparams, env)
         return prepared
@@ -82,12 +105,18 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
 
 def register() -> None:
     """
-    Make ``angc`` known to RL Zoo in this process, for training, watching and tuning.
+    Make ``angc`` known to RL Zoo in this process, for training, watching and tuning; and where SBX is
+    installed, its DQN as ``sbx_dqn``, with the Zoo's settings of ``dqn``.
     Call it before the Zoo parses its arguments.
     """
+    with contextlib.suppress(ImportError):
+        register_minatar()
     # The Zoo's modules share these dictionaries: they are changed in place.
     ALGOS["angc"] = ANGC
     HYPERPARAMS_SAMPLER["angc"] = sample_angc_params
     HYPERPARAMS_CONVERTER["angc"] = convert_angc_params
+    if importlib.util.find_spec("sbx") is not None:
+        ALGOS[SBX_DQN] = SBXDQN  # type: ignore[assignment]
+        HYPERPARAMS_SAMPLER[SBX_DQN] = HYPERPARAMS_SAMPLER["dqn"]
     for module in (rl_zoo3.exp_manager, rl_zoo3.train):
         vars(module)["ExperimentManager"] = Manager

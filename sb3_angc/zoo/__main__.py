@@ -45,7 +45,18 @@ def main(arguments: list[str]) -> int:
     if command == "package_agent":
         status: int = importlib.import_module("sb3_angc.zoo.package").package_agent(arguments)
         return status
-    (plot if command in PLOTS else run)(command, arguments)
+    if command in PLOTS:
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--figures", type=Path)
+        ours, arguments = parser.parse_known_args(arguments)
+        plot = importlib.import_module("sb3_angc.zoo.plots").plot
+        plot(lambda: run(command, arguments), command, arguments, ours.figures)
+    elif command == "train":
+        run(command, arguments)
+    else:
+        with_shipped_agent = importlib.import_module("sb3_angc.zoo.shipped").with_shipped_agent
+        with tempfile.TemporaryDirectory() as folder:
+            run(command, with_shipped_agent(command, arguments, Path(folder)))
     return 0
 
 
@@ -91,29 +102,6 @@ def benchmark(arguments: list[str]) -> int:
     if table.exists():  # of these agents there are no such cards
         table.write_text(table.read_text(encoding="utf-8").replace(CARDS, ""), encoding="utf-8")
     return status
-
-
-def plot(command: str, arguments: list[str]) -> None:
-    """
-    Run a plot command, and save what it draws.
-
-    :param command: One of ``PLOTS``
-    :param arguments: The Zoo's, and ``--figures FOLDER``; without it figures are shown on the screen
-    """
-    from matplotlib import pyplot as plt
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--figures", type=Path)
-    ours, arguments = parser.parse_known_args(arguments)
-    if ours.figures is not None:
-        plt.switch_backend("agg")  # which shows nothing
-    run(command, arguments)
-    if ours.figures is not None:
-        ours.figures.mkdir(parents=True, exist_ok=True)
-        for number in plt.get_fignums():
-            path = ours.figures / f"{command}-{number}.png"
-            plt.figure(number).savefig(path, dpi=150, bbox_inches="tight")
-            print(f"Saved {path}")
 
 
 if __name__ == "__main__":

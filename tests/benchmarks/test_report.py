@@ -1,5 +1,6 @@
 """The report from raw results made for the purpose."""
 
+import itertools
 import re
 import shutil
 import warnings
@@ -18,6 +19,7 @@ from matplotlib.image import imread
 from benchmarks.__main__ import main
 from benchmarks.report import figures
 from benchmarks.report.comparison import Comparison
+from benchmarks.report.report import draw
 from benchmarks.runner.results import ResultsFolder
 from benchmarks.runner.study import Study, parse_study
 
@@ -157,22 +159,80 @@ def test_studies_that_judge_a_task_differently_are_refused(
     assert "CartPole-v1: the studies differ in its threshold: 475.0 and 195.0" in capsys.readouterr().err
 
 
-def test_the_legend_of_the_curves_has_every_method_that_is_drawn(results: list[str], tmp_path: Path) -> None:
+def names(axes: Any) -> list[str]:
+    """Direct labels of a panel's curves."""
+    return [text.get_text() for text in axes.texts]
+
+
+def test_every_curve_that_is_drawn_has_its_name(results: list[str], tmp_path: Path) -> None:
     for seed in range(4):
         (tmp_path / "good" / f"good--CartPole-v1--{seed}.json").unlink()
-    first, second = figures.learning_curves(Comparison([Path(path) for path in results], None, True)).axes
-    assert [line.get_label() for line in second.get_lines()[:2]] == ["dqn", "good"]
-    legend = first.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["dqn", "good"]
-    # One seed is no curve: then there is no legend, and no warning.
+    comparison = Comparison([Path(path) for path in results], None, True)
+    first, second = figures.learning_curves(comparison, "dqn").axes
+    assert (names(first), names(second)) == (["DQN"], ["DQN", "good"])
+    for text, label in zip(second.texts, ("dqn", "good"), strict=True):
+        assert text.get_color() == figures.color(comparison, label)
+    # Last policies have a row for what was run, and no other.
+    rows = [
+        [text.get_text() for text in axes.get_yticklabels()]
+        for axes in figures.last_policies(comparison).axes
+    ]
+    assert rows == [["DQN"], ["DQN", "good"]]
+    # One seed is no curve: then there is no name, and no warning.
     for folder in results:
         for path in Path(folder).glob("*--[123].json"):
             path.unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = figures.learning_curves(Comparison([Path(path) for path in results], None, True))
-    assert figure.axes[0].get_legend() is None
+        figure = figures.learning_curves(Comparison([Path(path) for path in results], None, True), "dqn")
+    assert names(figure.axes[0]) == []
+
+
+def test_nothing_is_cut(results: list[str]) -> None:
+    comparison = Comparison([Path(path) for path in results], None, False)
+    drawn = draw(comparison, "dqn") | {"differences": figures.differences(comparison, "dqn")}
+    for name, figure in drawn.items():
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            extent = axes.get_tightbbox()
+            assert extent is not None
+            assert min(extent.x0, extent.y0) >= -1, name
+            assert extent.x1 <= figure.bbox.width + 1, name
+            assert extent.y1 <= figure.bbox.height + 1, name
+
+
+@pytest.mark.parametrize("places", [[0.5, 0.5, 0.5], [1.0, 1.0, 0.99, 0.0], [0.0, 0.01], [0.3], []])
+def test_labels_are_set_apart_near_their_curves(places: list[float]) -> None:
+    heights = [0.1 + 0.05 * index for index in range(len(places))]
+    found = figures.spread(places, heights)
+    order = np.argsort(places, kind="stable")
+    assert sorted(found) == [found[index] for index in order]  # as the curves end
+    for one, other in itertools.pairwise(order):
+        assert found[other] - found[one] >= (heights[one] + heights[other]) / 2 - 1e-5
+    for place, height in zip(found, heights, strict=True):
+        assert height / 2 - 1e-9 <= place <= 1 - height / 2 + 1e-9
+    if len(places) == 1:
+        assert found == places
+
+
+def test_points_do_not_hide_each_other() -> None:
+    values = np.array([5.0, 5.0, 1.0, 5.05, 3.0, 5.0])
+    rows = figures.swarm(values, 0.1)
+    for one, other in itertools.combinations(range(len(values)), 2):
+        assert abs(values[one] - values[other]) >= 0.1 or rows[one] != rows[other]
+    assert rows[2] == rows[4] == 0  # alone
+
+
+def test_differences_are_those_of_the_means_and_sorted(tmp_path: Path) -> None:
+    for label, offset in (("dqn", 0), ("worse", -50), ("best", 10), ("same", 0)):
+        make_results(tmp_path / label, label, TASKS, offset)
+    comparison = Comparison([tmp_path / label for label in ("dqn", "worse", "best", "same")], None, False)
+    for axes in figures.differences(comparison, "dqn").axes:
+        assert [text.get_text() for text in axes.get_yticklabels()] == ["best", "same", "worse"]
+        points = [line for line in axes.get_lines() if line.get_marker() == "o"]
+        found = [float(np.asarray(line.get_xdata())[0]) for line in points]
+        np.testing.assert_allclose(found, [10, 0, -50])
+        assert [line.get_color() for line in points] == [figures.COLORS[0], figures.TEXT, figures.COLORS[1]]
 
 
 def test_a_failed_cell_is_named_with_its_error(results: list[str], tmp_path: Path, capsys: Any) -> None:
@@ -247,24 +307,26 @@ def test_folders_that_do_not_fit_are_refused(results: list[str], tmp_path: Path,
     assert "not a result of this runner" in capsys.readouterr().err
 
 
-def test_many_methods_look_different_and_are_counted_in_the_title(tmp_path: Path) -> None:
+def test_of_many_methods_those_furthest_from_the_baseline_are_named(tmp_path: Path) -> None:
     labels = ["dqn", *(f"variant-{number}" for number in range(11))]
-    folders = [str(make_results(tmp_path / label, label, TASKS[:1], 0).path) for label in labels]
+    offsets = [0, *range(0, -110, -10)]
+    folders = [
+        str(make_results(tmp_path / label, label, TASKS[:1], offset).path)
+        for label, offset in zip(labels, offsets, strict=True)
+    ]
     comparison = Comparison([Path(folder) for folder in folders], None, True)
-    looks = {(figures.color(comparison, label), figures.marker(comparison, label)) for label in labels}
-    assert len(looks) == len(labels)
-    # A legend of them would cover the curves: it is below, and no panel has one.
-    for figure in (figures.learning_curves(comparison), figures.profiles(comparison)):
-        [legend] = figure.legends
-        assert [text.get_text() for text in legend.get_texts()] == labels
-        assert figure.axes[0].get_legend() is None
-        figure.draw_without_rendering()
-        extent = legend.get_window_extent()
-        assert extent.y1 < figure.axes[0].get_window_extent().y0
-        assert 0 < extent.x0 < extent.x1 < figure.bbox.width
+    [axes] = figures.learning_curves(comparison, "dqn").axes
+    expected = ["dqn", *labels[-5:]]
+    assert figures.most_different(comparison, "dqn") == expected
+    assert {name.replace("\n", "") for name in names(axes)} == {figures.shown(label) for label in expected}
+    assert len({text.get_color() for text in axes.texts}) == len(expected)
     assert main(["report", *folders, "--output", str(tmp_path / "report")]) == 0
     report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert report.startswith("# 12 methods on CartPole-v1\n")
+    assert {path.stem for path in (tmp_path / "report").glob("*.svg")} == {"differences", "learning_curves"}
+    command = ["report", *folders, "--output", str(tmp_path / "titled"), "--title", "Variants"]
+    assert main(command) == 0
+    assert (tmp_path / "titled" / "report.md").read_text(encoding="utf-8").startswith("# Variants\n")
 
 
 @pytest.mark.parametrize("tone", [*figures.COLORS, figures.TEXT])

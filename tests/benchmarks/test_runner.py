@@ -359,3 +359,11 @@ def test_a_bad_command_line_is_refused_in_one_line(
     assert main([files.get(word, word) for word in arguments] + output) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert expected in line
+
+
+def test_what_studies_need_is_named_in_a_line(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setitem(sys.modules, "rl_zoo3.utils", None)
+    assert main(["run", str(ROOT / "benchmarks" / "studies" / "control.yml")]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert line.endswith("studies need pip install -e '.[bench]'")

@@ -77,6 +77,19 @@ def test_performance_profile_is_the_share_of_runs_above() -> None:
     assert (profile.value <= profile.high).all()
 
 
+def test_difference_is_that_of_the_means() -> None:
+    scores, baseline = np.full((5, 1), 3.0), np.full((4, 1), 1.0)
+    estimate = statistics.difference(scores, baseline)
+    assert (estimate.value, estimate.low, estimate.high) == (2.0, 2.0, 2.0)
+    # Two normal samples: the standard error of the difference is the root of the sum of squares.
+    draw = np.random.default_rng(0)
+    one, other = draw.normal(1, 1, (400, 1)), draw.normal(0, 2, (100, 1))
+    estimate = statistics.difference(one, other)
+    assert estimate.value == pytest.approx(one.mean() - other.mean())
+    error = float(np.sqrt(one.var() / 400 + other.var() / 100))
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
 def test_intervals_are_those_of_rliable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "RESAMPLES", 200)
     thresholds = np.linspace(-1, 1, 5)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from sb3_angc.agents import agent_record, shipped_agents
 from sb3_angc.circuit import ACTIVATIONS, CircuitSettings
 from tests.budget import shorten_training
 
@@ -226,6 +227,17 @@ def test_the_container_makes_what_the_makefile_has() -> None:
     assert [words[0] for words in made] == ["make", "make"]
     for words in made:
         look_up(words)
+
+
+def test_the_table_of_trained_agents_is_that_of_their_records() -> None:
+    rows = re.findall(
+        r"^\| (\S+-v\d) \| (\d+) \| (\d) \| (\S+) \| (\S+) \|", (ROOT / "docs" / "zoo.md").read_text(), re.M
+    )
+    expected = []
+    for row in (agent_record(name) for name in shipped_agents()):
+        scores = (f"{row['mean_return']:.1f}", f"{row['std_return']:.1f}")
+        expected.append((row["env_id"], str(row["steps"]), str(row["seed"]), *scores))
+    assert sorted(rows) == sorted(expected)
 
 
 def test_the_front_page_is_short() -> None:

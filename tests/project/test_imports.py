@@ -12,6 +12,7 @@ LAYERS = {
         "common",
         "circuit",
         "hyperparams",
+        "agents",
         "saving",
         "angc",
         "diagnostics",

@@ -126,3 +126,22 @@ def test_what_cannot_be_trained_is_told_in_a_line(
     *_, line = capsys.readouterr().err.splitlines()
     assert expected in line
     assert not list(tmp_path.iterdir())
+
+
+def test_a_package_that_a_task_lacks_is_named_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for blocked, task, told in (
+        ("Box2D", "LunarLander-v3", "Box2D is not installed"),
+        ("minatar.gym", "MinAtar/Breakout-v1", "MinAtar is an extra, pip install 'sb3_angc[minatar]'"),
+    ):
+        for name in [name for name in sys.modules if name.startswith(("gymnasium.envs.box2d", "Box2D"))]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, blocked, None)
+        for known in [known for known in gym.registry if known.startswith("MinAtar/")]:
+            monkeypatch.delitem(gym.registry, known)
+        monkeypatch.setattr(sys, "argv", ["", "--env", task])
+        assert main() == 2
+        [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert told in line

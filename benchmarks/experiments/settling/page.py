@@ -12,6 +12,18 @@ from benchmarks.experiments.settling.circuits import CONDITIONS, SIZES, Conditio
 from benchmarks.experiments.settling.rules import RULES
 from benchmarks.report import figures
 
+# Conditions and rules that are drawn in color; the table has all.
+DRAWN = tuple(condition for condition in CONDITIONS[3:6])
+NAMED = (
+    "sweep, line search (default)",
+    "inward, line search",
+    "inward, last layer solved",
+    "inward, spectral",
+    "simultaneous, spectral",
+    "simultaneous, fixed at 0.1",
+)
+SHOWN = (0.8e-4, 3.0)
+
 Cells = dict[tuple[Condition, int], dict[str, Any]]
 
 
@@ -72,30 +84,29 @@ def _percent(share: float | None) -> str:
 
 
 def draw(cells: Cells) -> Figure:
-    """:return: What is left of the energy over the products spent, a panel for each condition"""
-    figure = Figure(figsize=(10.5, 9.0), layout="constrained")
-    panels = figure.subplots(3, 3, sharex=True, sharey=True).flatten()
-    for panel, condition in zip(panels, CONDITIONS, strict=True):
-        for index, rule in enumerate(RULES):
+    """:return: What is left of the energy over the products spent; the table has all conditions and rules"""
+    figure, panels = figures.column([1.2 * figures.PANEL] * len(DRAWN))
+    for panel, condition in zip(panels, DRAWN, strict=True):
+        ends: dict[str, float] = {}
+        tones: dict[str, str] = {}
+        for rule in RULES:
             shares = [np.nan if share is None else share for share in remaining(cells, condition, rule)]
             spent = np.array(measure.STEPS) * cost(cells, rule, "products")
-            panel.plot(
-                spent,
-                np.clip(shares, 1e-4, None),
-                # Where colors begin anew, each gets another marker than before.
-                color=figures.COLORS[index % len(figures.COLORS)],
-                marker=figures.MARKERS[(index + index // len(figures.COLORS)) % len(figures.MARKERS)],
-                markersize=4,
-                linewidth=1.3,
-                label=rule,
-            )
+            left = np.clip(shares, 1e-4, None)
+            is_named = rule in NAMED
+            tone = figures.COLORS[NAMED.index(rule)] if is_named else figures.TEXT
+            width = 1.5 if is_named else 0.8
+            panel.plot(spent, left, color=tone, marker="o", markersize=2 * width, linewidth=width)
+            if is_named:
+                seen = left[np.isfinite(left)]
+                ends[rule], tones[rule] = float(np.log10(np.clip(seen[-1], *SHOWN))), tone
         panel.set_xscale("log")
         panel.set_yscale("log")
-        panel.set_ylim(0.8e-4, 3)
-        panel.set_title(condition.title, fontsize=10)
-    panels[-2].set_xlabel("products of the batch with a 256 x 256 matrix")
-    for panel in panels[::3]:
-        panel.set_ylabel("energy above minimum\n(share of that at the start)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        panel.set_ylim(*SHOWN)
+        low, high = np.log10(SHOWN)
+        shares_of_panel = {rule: (end - low) / (high - low) for rule, end in ends.items()}
+        figures.name_places(panel, shares_of_panel, tones, 1.2 * figures.PANEL)
+        panel.set_title(condition.title[0].upper() + condition.title[1:])
+        panel.set_ylabel("energy left")
+    panels[-1].set_xlabel("products of the batch with a 256 x 256 matrix")
     return figure

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
@@ -11,7 +12,7 @@ from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 from benchmarks.experiments.speed.growth import BASE
 from benchmarks.report import figures
 
-AXES = {"steps": "settling steps T", "width": "width of both hidden layers", "batch": "batch size"}
+AXES = {"steps": "settling steps T", "width": "width of the hidden layers", "batch": "batch size"}
 
 
 def along(cells: Sequence[Mapping[str, Any]], axis: str) -> list[Mapping[str, Any]]:
@@ -36,19 +37,22 @@ def growth(cells: Sequence[Mapping[str, Any]]) -> Figure:
 
     :param cells: the grid
     """
-    figure = Figure(figsize=(9.6, 3.2), layout="constrained")
-    panels = figure.subplots(1, len(AXES), sharey=True)
+    figure, panels = figures.column([0.8 * figures.PANEL] * len(AXES))
     for panel, (axis, name) in zip(panels, AXES.items(), strict=True):
         chosen = along(cells, axis)
         sizes = [cell[axis] for cell in chosen]
+        ends: dict[str, float] = {}
+        tones: dict[str, str] = {}
         for number, (side, label) in enumerate((("ours", "update"), ("theirs", "its products alone"))):
             panel.plot(
                 sizes,
                 [cell[side]["processor"] * 1e3 for cell in chosen],
                 color=figures.COLORS[number],
                 marker=figures.MARKERS[number],
-                label=label,
+                markersize=4,
             )
+            ends[label] = float(np.log10(chosen[-1][side]["processor"] * 1e3)) if chosen else 0.0
+            tones[label] = figures.COLORS[number]
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
         panel.set_xticks(sizes)
@@ -56,9 +60,11 @@ def growth(cells: Sequence[Mapping[str, Any]]) -> Figure:
         panel.xaxis.set_major_formatter(ScalarFormatter())
         panel.yaxis.set_major_formatter(ScalarFormatter())
         panel.yaxis.set_minor_formatter(NullFormatter())
-        panel.set_xlabel(name)
-    panels[0].set_ylabel("ms for an update")
-    panels[0].legend()
+        low, high = np.log10(panel.get_ylim())
+        places = {label: float((end - low) / (high - low)) for label, end in ends.items()}
+        figures.name_places(panel, places, tones, 0.8 * figures.PANEL)
+        panel.set_title(f"Time over {name}")
+        panel.set_ylabel("ms for an update")
     return figure
 
 

@@ -1,0 +1,59 @@
+"""``enjoy`` and ``record_video`` where nothing was trained: the agent that comes with the package."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from huggingface_sb3 import EnvironmentName
+from rl_zoo3.utils import get_latest_run_id
+
+from sb3_angc import ANGC
+from sb3_angc.agents import agent_folder, agent_record, shipped_agents
+
+# These name one of several files of a run: the Zoo says what it does not find.
+OF_A_RUN = ("--exp-id", "--load-best", "--load-checkpoint", "--load-last-checkpoint")
+FILMS = "videos"
+
+
+def with_shipped_agent(command: str, arguments: Sequence[str], folder: Path) -> list[str]:
+    """
+    :param command: ``enjoy`` or ``record_video``
+    :param arguments: The Zoo's for it
+    :param folder: An empty one, for the agent as the Zoo keeps its own
+    :return: The arguments as they are where the Zoo has trained such an agent, or where none comes with the
+        package; else those that make the Zoo take the one that does, which is said in a line
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--algo", default="ppo")
+    parser.add_argument("--env", default="CartPole-v1")
+    parser.add_argument("-f", "--folder", default="rl-trained-agents")
+    parser.add_argument("-o", "--output-folder")
+    for name in OF_A_RUN:
+        parser.add_argument(name, nargs="?", const=True)
+    known, others = parser.parse_known_args(arguments)
+    if any(getattr(known, name[2:].replace("-", "_")) is not None for name in OF_A_RUN):
+        return list(arguments)
+    name = EnvironmentName(known.env)
+    trained = get_latest_run_id(str(Path(known.folder, known.algo)), name) > 0
+    if known.algo != "angc" or trained or known.env not in shipped_agents():
+        return list(arguments)
+
+    record = agent_record(known.env)
+    print(
+        f"{known.folder} has no angc on {known.env}: this is the agent that comes with sb3_angc, "
+        f"mean return {record['mean_return']:.1f} (seed {record['seed']}, {record['episodes']} episodes)"
+    )
+    run = folder / known.algo / f"{name}_1"
+    settings = run / name
+    settings.mkdir(parents=True)
+    model = ANGC.load_safe(agent_folder(known.env), device="cpu", buffer_size=1)
+    model.save(run / f"{name}.zip")
+    for file, content in (("config", record["settings"]), ("args", {"env_kwargs": None})):
+        (settings / f"{file}.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    chosen = ["--algo", known.algo, "--env", known.env, "-f", str(folder), *others]
+    if command == "record_video":
+        chosen += ["-o", known.output_folder or FILMS]
+    return chosen

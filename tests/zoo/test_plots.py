@@ -1,0 +1,94 @@
+"""What the Zoo's plots are given, and what their titles say."""
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
+
+from sb3_angc.hyperparams.tasks import TASKS
+from sb3_angc.zoo.plots import correct, normalized_scores, shown_environments
+
+module = pytest.importorskip("rl_zoo3.plots.plot_from_file", reason="plots need the extra 'zoo'")
+NAMES = ["CartPole-v1", "Unknown-v0", "Acrobot-v1"]
+
+
+class Recorder:
+    """Stands for rliable: returns what it is given."""
+
+    @staticmethod
+    def get_interval_estimates(scores: Any, *more: Any, **settings: Any) -> Any:
+        return scores, more, settings
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "saved.pkl"
+    path.write_bytes(pickle.dumps({**{name: {} for name in NAMES}, "results_table": {}}))
+    return path
+
+
+def test_scores_are_between_random_and_solved(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "rly", Recorder)
+    random, solved = (
+        [getattr(TASKS[name], kind) for name in ("CartPole-v1", "Acrobot-v1")]
+        for kind in ("random_return", "threshold")
+    )
+    runs = np.array([[random[0], 7.0, solved[1]], [solved[0], 8.0, random[1]]])
+    expected = np.array([[0.0, 7.0, 1.0], [1.0, 8.0, 0.0]])
+    curves = np.stack([runs, runs + 1], axis=2)
+    with normalized_scores(["-i", str(saved)]):
+        scores, more, settings = module.rly.get_interval_estimates({"a": runs, "b": runs[:1]}, 3, reps=2)
+        np.testing.assert_allclose(scores["a"], expected, atol=1e-12)
+        np.testing.assert_allclose(scores["b"], expected[:1], atol=1e-12)
+        assert (more, settings) == ((3,), {"reps": 2})
+        pairs, *_ = module.rly.get_interval_estimates({"a, b": (runs, runs)})
+        np.testing.assert_allclose(pairs["a, b"], [expected, expected], atol=1e-12)
+        found, *_ = module.rly.get_interval_estimates({"a": curves})
+        np.testing.assert_allclose(found["a"][:, :, 0], expected, atol=1e-12)
+        assert found["a"][1, 0, 1] == pytest.approx(1 + 1 / (solved[0] - random[0]))
+        with warnings.catch_warnings(record=True) as told:
+            for name in NAMES:
+                warnings.warn(f"{name} not found for normalizing scores, ...", stacklevel=1)
+        assert [str(each.message).split()[0] for each in told] == ["Unknown-v0"]
+    assert module.rly is Recorder
+
+
+def test_environments_are_those_that_are_shown(saved: Path, tmp_path: Path) -> None:
+    base = ["-i", str(saved.with_suffix("")), "-r", "-iqm"]
+    assert shown_environments(base) == NAMES
+    assert shown_environments([*base, "--keep-envs", NAMES[2], NAMES[0], "-vs"]) == [NAMES[0], NAMES[2]]
+    assert shown_environments([*base, "-skip", NAMES[0]]) == NAMES[1:]
+    assert shown_environments(["-i", str(tmp_path / "nothing")]) == []
+
+
+def test_titles_name_what_is_shown() -> None:
+    from matplotlib.figure import Figure
+
+    for label, title, expected in (
+        ("Results MountainCar-v0", "MountainCarContinuous-v0", "MountainCar-v0"),
+        ("Sensitivity plot", "PyBullet envs", "Last evaluations"),
+        ("Sensitivity box plot", "Sensitivity box plot", "Sensitivity box plot"),
+    ):
+        figure = Figure()
+        figure.set_label(label)
+        axes = figure.subplots()
+        axes.set_title(title)
+        correct(figure)
+        assert axes.get_title() == expected
+
+
+def test_a_label_does_not_lie_on_the_numbers() -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(20, 2))
+    figure.subplots(1, 2)
+    text = figure.text(0.4, 0.02, "Normalized Score")
+    correct(figure)
+    figure.draw_without_rendering()
+    lowest = min(label.get_window_extent().y0 for axes in figure.axes for label in axes.get_xticklabels())
+    assert text.get_window_extent().y1 < lowest
