@@ -31,7 +31,7 @@ from sb3_angc.angc.features import (
     observation_layers,
 )
 from sb3_angc.angc.optimizer import make_optimizer
-from sb3_angc.angc.value_scale import ValueScale, can_be_rescaled, initial_scale
+from sb3_angc.angc.value_scale import ValueScale, agent_settings, can_be_rescaled, initial_scale
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
 from sb3_angc.common.checks import check_finite_tensor
@@ -65,8 +65,8 @@ class ANGCPolicy(BasePolicy):
         excluding the learning rate, to pass to the optimizer
     :param circuit: Preset of both circuits, a name in ``sb3_angc.circuit.PRESETS``
     :param circuit_kwargs: Settings of both circuits that override the preset's, see
-        ``sb3_angc.circuit.CircuitSettings``. The controller's ``output_init_scale`` is 0.1 where none is
-        given and weights have no norm: values start near zero, as DQN's do.
+        ``sb3_angc.circuit.CircuitSettings``. Where none is given, ``output_precision`` of ``"settled"`` is
+        0.001, and ``output_init_scale`` of a controller whose weights have no norm 0.1.
     :param normalize_features: Whether the circuits see features scaled to mean 0 and standard
         deviation 1 over the replayed batches. Pixels are never scaled so: divided by 255 they are of
         one scale already, and a scale of their own for each would magnify those that hardly change.
@@ -198,7 +198,7 @@ class ANGCPolicy(BasePolicy):
         )
 
     def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
-        settings = {**self.circuit_kwargs, **settings}
+        settings = {**agent_settings(self.circuit), **self.circuit_kwargs, **settings}
         if self.activation_fn is not None:
             settings["activation"] = activation_of(self.activation_fn)
         return NGCCircuit(layers, self.circuit, name, **settings)

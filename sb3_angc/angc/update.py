@@ -159,9 +159,10 @@ def clamp_controller(
 ) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
     """
     What the controller is clamped at while it settles: with one part its output is the target, at the action
-    taken. With several, the values of the parts taken are clamped at ``t + Q_j - mean_i Q_i``: all change by
-    the same TD error (Seyde et al. 2023, https://arxiv.org/abs/2210.12566), the smallest change after which
-    their mean is the target. Outputs stand for values, see :class:`~sb3_angc.angc.value_scale.ValueScale`.
+    taken. With several, the values of the parts taken are clamped at ``t + A_j - mean_i A_i``: their mean is
+    the target (Seyde et al. 2023, https://arxiv.org/abs/2210.12566), and each choice keeps its advantage
+    ``A_j`` over the best of its part, so that no part's values drift away from the others'. Outputs stand for
+    values, see :class:`~sb3_angc.angc.value_scale.ValueScale`.
     Where the action is an input, each of these values is a sample of its own.
 
     :param targets: ``t`` of :func:`target_values`, ``(batch, 1)``
@@ -175,8 +176,8 @@ def clamp_controller(
     moved, present = targets, None
     if parts.n_parts > 1 or clamp_all_actions:
         present = parts.outputs(policy.controller, batch.features)
-        taken = present.gather(1, batch.choices)
-        moved = targets + (taken - taken.mean(dim=1, keepdim=True))
+        advantages = present.gather(1, batch.choices) - present.gather(1, parts.best(present))
+        moved = targets + (advantages - advantages.mean(dim=1, keepdim=True))
     if parts.as_input:
         return parts.beside(batch.features, batch.choices), moved.reshape(-1, 1), None
     if present is None:  # whatever the present values are

@@ -18,6 +18,20 @@ SMALLEST_DEVIATION = 1e-2
 INITIAL_SCALE = 0.1
 
 
+# Output precision of an agent's circuits where the preset is "settled". A sample's error counts for
+# ``1 / (1 + pi |g|^2)``: with a larger one, values that were overestimated where the gradient ``g`` is large
+# are hardly corrected, and grow from target to target.
+OUTPUT_PRECISION = 0.001
+
+
+def agent_settings(preset: str) -> dict[str, Any]:
+    """
+    :param preset: Of a circuit
+    :return: Settings of an agent's circuits that differ from the preset's
+    """
+    return {"output_precision": OUTPUT_PRECISION} if preset == "settled" else {}
+
+
 def initial_scale(preset: str, circuit_kwargs: Mapping[str, Any]) -> float:
     """
     :param preset: Of a controller

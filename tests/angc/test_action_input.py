@@ -63,13 +63,15 @@ def test_updates_are_the_gradient_of_the_squared_error(space: spaces.Space[Any])
         ],
         dim=1,
     )
-    td_errors = targets - values.mean(1, keepdim=True)
-    loss = policy.action_parts.n_parts * td_errors.square().mean() / 2
+    every = policy.action_parts.outputs(policy.controller, batch.features)
+    advantages = values.detach() - every.gather(1, policy.action_parts.best(every))
+    wanted = targets + advantages - advantages.mean(1, keepdim=True)
     # Each value is a sample of its own, and updates are means over samples.
-    gradient = th.autograd.grad(loss / policy.action_parts.n_parts, list(parameters.values()))
+    loss = (wanted - values).square().mean() / 2
+    gradient = th.autograd.grad(loss, list(parameters.values()))
     for (name, ours), theirs in zip(found.controller.items(), gradient, strict=True):
         th.testing.assert_close(ours, -theirs, msg=name)
-    th.testing.assert_close(found.loss, td_errors.detach().square().mean() / 2)
+    th.testing.assert_close(found.loss, loss.detach())
 
 
 def test_beside_images_too(tmp_path: Path) -> None:

@@ -194,7 +194,8 @@ def test_target_and_clamped_values_by_hand() -> None:
     """
     Two parts of two and three values. Q = (1, 4 | 0, 2, 7), Q_target = (10, 20 | 30, 40, 50), r = 1, gamma is
     0.5: the controller chooses the second and the third, which the target values at (20 + 50) / 2 = 35, so
-    that t = 18.5. Of the action (0, 1) Q = (1 + 2) / 2 = 1.5: both parts move by 17.
+    that t = 18.5. The choices taken, (0, 1), are worth 3 and 5 less than the best of their parts, 4 on the
+    average: the first is to be one above t, the second one below.
     """
     model = ANGC(Sum(spaces.MultiDiscrete([2, 3])), gamma=0.5, n_steps=1, **TINY)
     policy, parts = model.policy, model.policy.action_parts
@@ -214,15 +215,18 @@ def test_target_and_clamped_values_by_hand() -> None:
     _, values, clamped = update.clamp_controller(policy, batch, targets, False)
     assert clamped is not None
     assert clamped.tolist() == [[1, 0, 0, 1, 0]]
-    assert (values * clamped).tolist() == [[18, 0, 0, 19, 0]]
+    assert (values * clamped).tolist() == [[19.5, 0, 0, 17.5, 0]]
     _, values, clamped = update.clamp_controller(policy, batch, targets, True)
     assert clamped is None
-    assert values.tolist() == [[18, 4, 0, 19, 7]]
+    assert values.tolist() == [[19.5, 4, 0, 17.5, 7]]
 
 
 @pytest.mark.parametrize("space", [SPACES["MultiDiscrete"], MATRIX], ids=str)
-def test_updates_are_the_gradient_of_the_error_of_the_mean(space: spaces.Space[Any]) -> None:
-    """Released preset, whose updates are a gradient: of ``n_parts / 2 (t - mean_j Q_j)^2``, by autograd."""
+def test_updates_are_the_gradient_of_the_parts_errors(space: spaces.Space[Any]) -> None:
+    """
+    Released preset, whose updates are a gradient: of ``1/2 sum_j (y_j - Q_j)^2``, by autograd. The ``y_j`` of
+    a sample have its target as their mean, and differ as the advantages of its choices do.
+    """
     kwargs = {"net_arch": [16, 16], "circuit": "released", "normalize_values": False}
     model = ANGC(Sum(space), **{**TINY, "policy_kwargs": kwargs}).learn(150)
     model.policy.double()
@@ -235,12 +239,18 @@ def test_updates_are_the_gradient_of_the_error_of_the_mean(space: spaces.Space[A
         for name, value in policy.controller.prediction_parameters().items()
     }
     values = th.func.functional_call(policy.controller, parameters, (batch.features,))
-    td_errors = targets - values.gather(1, batch.choices).mean(1, keepdim=True)
-    loss = policy.action_parts.n_parts * td_errors.square().mean() / 2
+    taken = values.gather(1, batch.choices)
+    best = values.detach().gather(1, policy.action_parts.best(values.detach()))
+    wanted = (
+        targets - best + best.mean(1, keepdim=True) + taken.detach() - taken.detach().mean(1, keepdim=True)
+    )
+    th.testing.assert_close(wanted.mean(1, keepdim=True), targets)
+    errors = wanted - taken
+    loss = errors.square().sum(1).mean() / 2
     gradient = th.autograd.grad(loss, list(parameters.values()))
     for (name, ours), theirs in zip(found.controller.items(), gradient, strict=True):
         th.testing.assert_close(ours, -theirs, msg=name)
-    th.testing.assert_close(found.loss, td_errors.detach().square().mean() / 2)
+    th.testing.assert_close(found.loss, errors.detach().square().mean() / 2)
 
 
 @pytest.mark.parametrize("action_input", [False, True], ids=["outputs", "inputs"])

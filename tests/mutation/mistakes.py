@@ -244,7 +244,7 @@ MUTANTS = [
     Mutant("angc/actions.py", "check_action_space", "np.isfinite(spans) & (spans > 0)", "np.isfinite(spans)"),
     Mutant("angc/actions.py", "check_action_space", "n_outputs > LARGEST_OUTPUT", "False"),
     Mutant("angc/update.py", "target_values", "values.gather(1, policy.action_parts.best(chooser)).mean(dim=1, keepdim=True)", "values.gather(1, policy.action_parts.best(chooser)).sum(dim=1, keepdim=True)"),
-    Mutant("angc/update.py", "clamp_controller", "targets + (taken - taken.mean(dim=1, keepdim=True))", "targets.expand_as(taken)"),
+    Mutant("angc/update.py", "clamp_controller", "targets + (advantages - advantages.mean(dim=1, keepdim=True))", "targets.expand_as(advantages)"),
     Mutant("angc/update.py", "local_updates", "state.energies[0].sum() / batch.choices.numel()", "state.energies[0].mean()"),
     Mutant("angc/actions.py", "ActionParts.beside", "features.repeat_interleave(choices.shape[1], dim=0)", "features.repeat(choices.shape[1], 1)"),
     Mutant("angc/exploration.py", "draw", "np.random.rand(n, *shape) < rate", "np.random.rand(n, *[1] * len(shape)) < rate + np.zeros((n, *shape))"),
