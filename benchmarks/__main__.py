@@ -12,6 +12,7 @@ COMMANDS = {
     "regression": "experiments.regression",
     "settling": "experiments.settling",
     "ladder": "experiments.ladder",
+    "reaching": "experiments.reaching",
     "speed": "experiments.speed",
 }
 

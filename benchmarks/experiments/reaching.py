@@ -1,0 +1,124 @@
+"""
+A robot's arm that reaches for a point, with hindsight: ANGC and ``HerReplayBuffer`` on FetchReach.
+``python -m benchmarks reaching`` trains what is missing and prints the table; raw results are kept one file
+for each seed. Needs ``pip install gymnasium-robotics "mujoco<3.4"``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from stable_baselines3 import HerReplayBuffer
+
+from benchmarks.runner.errors import BenchmarkError, Parser
+from benchmarks.runner.provenance import ROOT, RUNS, provenance
+from benchmarks.runner.results import kept_or_measured
+from sb3_angc import ANGC
+
+FOLDER = ROOT / "benchmarks" / "results" / "reaching"
+ENVIRONMENT = "FetchReach-v4"
+STEPS = 20_000
+EPISODES = 100
+# Training starts from the seed itself: episodes of the evaluation are others.
+EVALUATION_SEED = 1_000_000
+SETTINGS: dict[str, Any] = {
+    "learning_rate": 3e-4,
+    "batch_size": 256,
+    "gamma": 0.95,
+    "tau": 0.005,
+    "train_freq": 1,
+    "alpha_epistemic": 0.0,
+    "compile_updates": True,
+    "policy_kwargs": {"net_arch": [256, 256]},
+    "replay_buffer_kwargs": {"n_sampled_goal": 4, "goal_selection_strategy": "future"},
+}
+
+
+def run_cell(seed: int, env_id: str = ENVIRONMENT) -> dict[str, Any]:
+    """
+    Train one agent.
+
+    :return: Share of the evaluation's episodes at whose end the goal is reached, and the mean return
+    """
+    made_with = provenance()
+    start = time.perf_counter()
+    model = ANGC(
+        "MultiInputPolicy", gym.make(env_id), replay_buffer_class=HerReplayBuffer, seed=seed, **SETTINGS
+    )
+    model.learn(STEPS)
+    seconds = time.perf_counter() - start
+    successes, returns = play(model, gym.make(env_id), seed)
+    return {
+        "seed": seed,
+        "setup": setup(),
+        "success": float(np.mean(successes)),
+        "return": float(np.mean(returns)),
+        "seconds": round(seconds, 1),
+        **made_with,
+    }
+
+
+def play(model: ANGC, env: gym.Env[Any, Any], seed: int) -> tuple[list[float], list[float]]:
+    """:return: Of each episode whether the goal is reached at its end, and its return"""
+    env.reset(seed=EVALUATION_SEED + seed)
+    successes, returns = [], []
+    for _ in range(EPISODES):
+        observation, _ = env.reset()
+        is_over, total = False, 0.0
+        while not is_over:
+            action, _ = model.predict(observation, deterministic=True)
+            observation, reward, terminated, truncated, info = env.step(action)
+            total += float(reward)
+            is_over = terminated or truncated
+        successes.append(float(info["is_success"]))
+        returns.append(total)
+    return successes, returns
+
+
+def setup() -> dict[str, Any]:
+    """:return: What results depend on; those of another setup are measured again"""
+    return {"environment": ENVIRONMENT, "steps": STEPS, "episodes": EPISODES, "settings": SETTINGS}
+
+
+def report(cells: dict[int, dict[str, Any]]) -> str:
+    """:return: A row for each seed, in Markdown"""
+    lines = [
+        f"{ENVIRONMENT}, {STEPS} steps, last policy, {EPISODES} episodes; preset `settled`, one thread of "
+        f"{next(iter(cells.values()))['hardware']['processor']}. Command: `python -m benchmarks reaching`.",
+        "",
+        "| seed | success | return |",
+        "|---|--:|--:|",
+        *(f"| {seed} | {cell['success']:.2f} | {cell['return']:.2f} |" for seed, cell in cells.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the missing cells and print the table."""
+    parser = Parser(prog="python -m benchmarks reaching", description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--output", type=Path, default=RUNS / "reaching", help="raw results (default: runs/reaching)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        gym.register_envs(importlib.import_module("gymnasium_robotics"))
+    except ImportError as error:
+        raise BenchmarkError(
+            f'{error}: pip install gymnasium-robotics "mujoco<3.4" (its arms do not load with newer ones)'
+        ) from error
+    th.set_num_threads(1)
+    cells = {}
+    for seed in options.seeds:
+        cells[seed] = kept_or_measured(options.output / f"{seed}.json", setup(), partial(run_cell, seed))
+    table = report(cells)
+    (options.output / "README.md").write_text(table, encoding="utf-8")
+    print(table)
+    return 0
