@@ -35,7 +35,7 @@ class ReferenceCircuit:
 
     :param circuit: What to start from; it is not changed
     :param learning_rate: Adam's learning rate
-    :param max_norm: Largest joint norm of the updates of weights and biases
+    :param max_norm: Largest joint norm of the updates of weights and biases, in units of the output's gain
     """
 
     def __init__(self, circuit: NGCCircuit, learning_rate: float, max_norm: float = math.inf) -> None:
@@ -146,8 +146,9 @@ class ReferenceCircuit:
         """
         updates = [*weight_updates, *(bias_updates if self.settings.bias else [])]
         norm = math.sqrt(sum(float((update * update).sum()) for update in updates))
-        if norm > self.max_norm:
-            updates = [update * (self.max_norm / norm) for update in updates]
+        limit = self.max_norm * self.settings.output_precision / (2 * self.settings.error_scale)
+        if norm > limit:
+            updates = [update * (limit / norm) for update in updates]
         self.n_updates += 1
         before = [weight.clone() for weight in self.weights]
         parameters = [*self.weights, *(self.biases if self.settings.bias else [])]

@@ -1,3 +1,3 @@
 """Environments of the studies. Importing this package registers those that need no further package."""
 
-from benchmarks.environments import sparse  # noqa: F401 -- registers
+from benchmarks.environments import everyday, sparse  # noqa: F401 -- registers

@@ -31,6 +31,8 @@ from sb3_angc.circuit.inference import settle
 from sb3_angc.circuit.settings import PRESETS, make_settings
 
 STEPS = 1000
+# Numbers of settling steps that `ngc` is tried with beside its own
+SETTLING_STEPS = (1, 2, 3, 20)
 HIDDEN = [128, 128, 128]
 FOLDER = ROOT / "benchmarks" / "results" / "ladder"
 Changes = dict[str, Any]
@@ -80,9 +82,15 @@ def rungs() -> dict[str, tuple[str, Changes]]:
     return ladder
 
 
+def circuits() -> dict[str, tuple[str, Changes]]:
+    """:return: The rungs, and ``ngc`` with other numbers of settling steps, as :func:`rungs`"""
+    steps = {f"ngc, steps: {n}": ("ngc", {"inference_steps": n}) for n in SETTLING_STEPS}
+    return {**rungs(), **steps}
+
+
 def setup(label: str) -> dict[str, Any]:
     """:return: What a rung's results depend on; results of another setup are measured again"""
-    preset, changes = rungs()[label]
+    preset, changes = circuits()[label]
     circuit = make_settings(preset, **changes).as_dict()
     return {"steps": STEPS, "batch_size": BATCH_SIZE, "hidden": HIDDEN, "circuit": circuit}
 
@@ -98,7 +106,7 @@ def run_cell(label: str, seed: int) -> dict[str, Any]:
     """
     x, y, x_test, y_test = friedman(seed)
     th.manual_seed(seed)
-    preset, changes = rungs()[label]
+    preset, changes = circuits()[label]
     circuit = NGCCircuit([x.shape[1], *HIDDEN, y.shape[1]], preset, **changes)
     optimizer = th.optim.Adam(circuit.parameters(), lr=LEARNING_RATE)
     schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
@@ -141,14 +149,14 @@ def activity(circuit: NGCCircuit, x: th.Tensor) -> list[float]:
 def main(arguments: list[str]) -> int:
     """Run the missing cells and print the table."""
     parser = Parser(prog="python -m benchmarks ladder", description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument(
         "--output", type=Path, default=RUNS / "ladder", help="raw results (default: runs/ladder)"
     )
     options = parser.parse_args(arguments)
     th.set_num_threads(1)
     cells = {}
-    for seed, label in product(options.seeds, rungs()):
+    for seed, label in product(options.seeds, circuits()):
         path = options.output / f"{slug(label)}--{seed}.json"
         cells[label, seed] = kept_or_measured(path, setup(label), partial(run_cell, label, seed))
     table = report(cells, options.seeds)
@@ -173,7 +181,7 @@ def report(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> st
         "| activity at the end |",
         "|---|--:|---|---|--:|---|",
     ]
-    for label in rungs():
+    for label in circuits():
         results = [cells[label, seed] for seed in seeds]
         done = [result for result in results if result["test_error"] is not None]
         if not done:
@@ -193,7 +201,7 @@ def report(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> st
 
 def draw(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> Figure:
     """:return: Test error, and cosine with the gradient by layer, of each rung from top to bottom"""
-    labels = list(rungs())
+    labels = list(circuits())
     layers = len(HIDDEN) + 1
     figure = Figure(figsize=(figures.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
     errors, cosines = figure.subplots(1, 2, sharey=True)

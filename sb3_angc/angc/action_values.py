@@ -29,6 +29,7 @@ class ActionValues:
 
     :param policy: Makes tensors of observations
     :param features: What the circuit sees of them
+    :param values: What a circuit's outputs stand for, from these features
     :param circuit: The controller or the target controller
     :param parts: What its outputs stand for
     """
@@ -37,17 +38,19 @@ class ActionValues:
         self,
         policy: BasePolicy,
         features: Callable[[PyTorchObs], th.Tensor],
+        values: Callable[[NGCCircuit, th.Tensor], th.Tensor],
         circuit: NGCCircuit,
         parts: ActionParts,
     ) -> None:
         self.policy = policy
         self.features = features
+        self.values = values
         self.circuit = circuit
         self.parts = parts
 
     def __call__(self, obs: Any) -> th.Tensor:
         """As :meth:`~sb3_angc.angc.policies.ANGCPolicy.q_values` of a policy."""
-        return self.circuit.infer(self.features(as_tensors(self.policy, obs)))
+        return self.values(self.circuit, self.features(as_tensors(self.policy, obs)))
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """The best action of an observation, or of each of many, as numpy's; no state."""
@@ -62,7 +65,8 @@ class ActionValues:
     def load(self, path: str, device: th.device | str = "auto") -> ActionValues:
         """What :meth:`save` wrote, beside this one, which stays as it is."""
         loaded: Any = type(self.policy).load(path, device)
-        return ActionValues(loaded, loaded.features, getattr(loaded, self.circuit.name), loaded.action_parts)
+        circuit = getattr(loaded, self.circuit.name)
+        return ActionValues(loaded, loaded.features, loaded.values, circuit, loaded.action_parts)
 
     def set_training_mode(self, mode: bool) -> None:
         """As the policy's."""

@@ -18,6 +18,7 @@ import torch as th
 from gymnasium import spaces
 from torch import nn
 
+from sb3_angc.circuit import NGCCircuit
 from sb3_angc.common.checks import in_a_line, is_integer, require
 
 SPACES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
@@ -102,6 +103,8 @@ class ActionParts(nn.Module):
     :param space: An action space
     :param action_bins: Values of each number of a Box, at least 2, evenly spaced from its lower to its upper
         bound
+    :param as_input: Whether the controller sees a choice as input and has one output, its value, instead of
+        one output for each choice
     :raises ValueError: If the space or the number is not allowed
     """
 
@@ -109,14 +112,16 @@ class ActionParts(nn.Module):
     start: th.Tensor
     step: th.Tensor
     levels: th.Tensor
+    every_choice: th.Tensor
     padded: th.Tensor | None
 
-    def __init__(self, space: spaces.Space[Any], action_bins: int) -> None:
+    def __init__(self, space: spaces.Space[Any], action_bins: int, as_input: bool = False) -> None:
         check_action_space(space, action_bins)
         super().__init__()
+        self.as_input = as_input
         self.shape: tuple[int, ...] = space.shape or ()
         self.is_continuous = isinstance(space, spaces.Box)
-        self.are_choices = isinstance(space, spaces.Discrete) and space.start == 0
+        self.are_choices = isinstance(space, spaces.Discrete) and bool(space.start == 0)
         sizes, start, step, levels = _values(space, int(action_bins))
         self.sizes, self.n_parts, self.n_outputs = sizes, len(sizes), sum(sizes)
         self.input_size = self.n_parts if self.is_continuous else self.n_outputs
@@ -127,6 +132,7 @@ class ActionParts(nn.Module):
             padded = first[:, None] + np.where(column < np.array(sizes)[:, None], column, 0)
         for name, value in (("first", first), ("start", start), ("step", step), ("levels", levels)):
             self.register_buffer(name, th.as_tensor(value), persistent=False)
+        self.register_buffer("every_choice", th.arange(self.n_outputs), persistent=False)
         self.register_buffer("padded", None if padded is None else th.as_tensor(padded), persistent=False)
 
     def best(self, values: th.Tensor) -> th.Tensor:
@@ -166,6 +172,27 @@ class ActionParts(nn.Module):
         """
         nothing = th.zeros(len(choices), self.n_outputs, dtype=dtype, device=choices.device)
         return nothing.scatter_(1, choices, 1.0)
+
+    def outputs(self, controller: NGCCircuit, features: th.Tensor) -> th.Tensor:
+        """
+        :param controller: The controller or the target controller
+        :param features: What it sees of observations, ``(batch, features_dim)``
+        :return: What it predicts of all choices, ``(batch, n_outputs)``
+        """
+        if not self.as_input:
+            return controller.infer(features)
+        every = self.every_choice.expand(len(features), -1)
+        return controller.infer(self.beside(features, every)).view(len(features), -1)
+
+    def beside(self, features: th.Tensor, choices: th.Tensor) -> th.Tensor:
+        """
+        :param features: ``(batch, features_dim)``
+        :param choices: Of each of these, ``(batch, n)``
+        :return: Each choice, 1 among 0, behind the features that it is of:
+            ``(batch * n, features_dim + n_outputs)``
+        """
+        chosen = self.chosen(choices.reshape(-1, 1), features.dtype)
+        return th.cat([features.repeat_interleave(choices.shape[1], dim=0), chosen], dim=1)
 
     def inputs(self, stored: th.Tensor, chosen: th.Tensor) -> th.Tensor:
         """

@@ -79,7 +79,8 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
     :param exploration_initial_eps: initial value of random action probability, of each part of an
         action (see :class:`~sb3_angc.angc.actions.ActionParts`)
     :param exploration_final_eps: final value of random action probability
-    :param max_grad_norm: The maximum norm of a circuit's local updates, ``inf`` for no limit
+    :param max_grad_norm: The maximum norm of a circuit's local updates, ``inf`` for no limit. It is in DQN's
+        unit, that of the gradient of half the squared error, whatever the output precision is.
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to
         average the reported success rate, mean episode length, and mean reward over
     :param tensorboard_log: the log location for tensorboard (if None, no logging)
@@ -154,7 +155,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         _init_setup_model: bool = True,
         alpha_instrumental: float = 1.0,
         alpha_epistemic: float = 0.1,
-        epistemic_fraction: float | None = None,
+        epistemic_fraction: float | None = 0.5,
         double_q: bool = True,
         clamp_all_actions: bool = False,
         compile_updates: bool = False,
@@ -293,9 +294,15 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         objective = update.Objective(
             self.alpha_instrumental, epistemic_weight, self.double_q, self.clamp_all_actions
         )
-        update_circuits = self._compiled_update if self.compile_updates else update.update_circuits
+        compiled = self._compiled_update
+        steps = (
+            (compiled.prepared, compiled)
+            if self.compile_updates
+            else (replay.prepared, update.update_circuits)
+        )
+        prepare, update_circuits = steps
         losses, epistemic_rewards = [], []
-        for batch in replay.batches(*replayed, policy, gradient_steps, batch_size):
+        for batch in replay.batches(*replayed, policy, gradient_steps, batch_size, prepare):
             found = update_circuits(policy, batch, objective, self.max_grad_norm)
             losses.append(found.loss)
             if found.epistemic_reward is not None:
@@ -332,12 +339,14 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         """
         policy, rewards = self.policy, self.alpha_instrumental * batch.rewards
         targets = update.target_values(policy, batch, rewards, self.double_q)
-        values, clamped = update.clamp_values(policy, batch, targets, self.clamp_all_actions)
         seen, came = update.clamp_generator(
             policy, batch.features, batch.action_inputs, batch.successor_features
         )
         return {
-            "controller": (policy.controller, batch.features, values, clamped),
+            "controller": (
+                policy.controller,
+                *update.clamp_controller(policy, batch, targets, self.clamp_all_actions),
+            ),
             "generator": (policy.generator, seen, came, None),
         }
 

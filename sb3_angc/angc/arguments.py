@@ -70,6 +70,11 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
     require("replay_buffer_class", kind, is_buffer, "a subclass of ReplayBuffer")
     for name in ("replay_buffer_kwargs", "policy_kwargs"):
         require(name, arguments[name], isinstance(arguments[name], dict), "a dict")
+    if arguments["clamp_all_actions"] and arguments["policy_kwargs"].get("action_input", False):
+        raise ValueError(
+            "clamp_all_actions=True is not allowed with action_input=True: the controller's one output is of "
+            "the action taken"
+        )
     # Before the replay buffer takes its memory
     check_action_space(arguments["action_space"], arguments["policy_kwargs"].get("action_bins", ACTION_BINS))
     return {name: value.item() for name, value in arguments.items() if isinstance(value, np.number)}

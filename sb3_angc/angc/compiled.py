@@ -9,7 +9,7 @@ from typing import Any
 import torch as th
 
 from sb3_angc.angc.policies import ANGCPolicy
-from sb3_angc.angc.replay import Batch
+from sb3_angc.angc.replay import Batch, Samples, prepared
 from sb3_angc.angc.update import Learned, LocalUpdates, Objective, Updates, local_updates, update_circuits
 from sb3_angc.circuit import NGCCircuit
 from sb3_angc.circuit.learning import joint_norm, learn, learn_by_rule, numbers_of, parameters_of, scales
@@ -27,9 +27,21 @@ def updates_and_norms(
     return found, th.stack([joint_norm(updates) for updates in found.by_circuit(policy).values()])
 
 
+def prepared_in_memory(
+    policy: ANGCPolicy, samples: Samples, raw_features: th.Tensor, gamma: float, n_batches: int
+) -> list[Batch]:
+    """
+    :func:`~sb3_angc.angc.replay.prepared`, each batch in a piece of memory of its own: compiled code expects
+    the layout that it was compiled for.
+    """
+    batches = prepared(policy, samples, raw_features, gamma, n_batches)
+    return [Batch._make(field.contiguous() for field in batch) for batch in batches]
+
+
 class CompiledUpdate:
     """
-    :func:`~sb3_angc.angc.update.update_circuits`, compiled where that works. The first update goes through
+    :func:`~sb3_angc.angc.update.update_circuits`, and :func:`~sb3_angc.angc.replay.prepared` before it,
+    compiled where that works. The first update goes through
     the optimizer itself, which makes its state then. An optimizer of another class than those in
     :data:`~sb3_angc.circuit.rules.RULES` moves the weights itself, after compiled local updates.
 
@@ -39,17 +51,25 @@ class CompiledUpdate:
 
     def __init__(self, verbose: int = 0, backend: str = "inductor") -> None:
         self.verbose = verbose
+        self.look = CompiledIfPossible(prepared_in_memory, backend)
         self.find = CompiledIfPossible(updates_and_norms, backend)
         self.learn = CompiledIfPossible(learn_by_rule, backend)
         self._is_told = False
 
+    def prepared(
+        self, policy: ANGCPolicy, samples: Samples, raw_features: th.Tensor, gamma: float, n_batches: int
+    ) -> list[Batch]:
+        """:func:`~sb3_angc.angc.replay.prepared`"""
+        known = policy, samples, raw_features, gamma, n_batches
+        key = (*map(_layout, samples), _layout(raw_features), gamma, n_batches)
+        batches = self.look(key, policy.device, *known)
+        return prepared_in_memory(*known) if batches is None else batches
+
     def __call__(
         self, policy: ANGCPolicy, batch: Batch, objective: Objective, max_norm: float | None
     ) -> Learned:
-        # Compiled code expects the layout in memory that it was compiled for.
-        batch = Batch._make(part.contiguous() for part in batch)
         key: tuple[Any, ...] = (
-            *((tuple(part.shape), part.dtype, part.device) for part in batch),
+            *map(_layout, batch),
             *(policy.controller.settings, policy.generator.settings),
             # The value of a tensor is none of what is compiled.
             objective._replace(epistemic_weight=None),
@@ -103,3 +123,10 @@ class CompiledUpdate:
                 stacklevel=2,
             )
             self._is_told = True
+
+
+def _layout(part: th.Tensor | dict[str, th.Tensor] | None) -> Any:
+    """What compiled code knows of a tensor, or of a dict of them."""
+    if isinstance(part, dict):
+        return tuple((key, _layout(value)) for key, value in part.items())
+    return None if part is None else (tuple(part.shape), part.dtype, part.device)

@@ -45,7 +45,7 @@ class EpistemicReward(nn.Module):
 
     divisor: th.Tensor
 
-    def __init__(self, scale: EpistemicScale = "maximum") -> None:
+    def __init__(self, scale: EpistemicScale = "mean") -> None:
         super().__init__()
         if scale not in get_args(EpistemicScale):
             raise ValueError(

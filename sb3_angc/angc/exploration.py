@@ -32,6 +32,8 @@ def draw(space: spaces.Space[Any], action_bins: int, n: int, rate: float | None)
     if rate is None:
         return np.ones((n, *shape), bool), np.array([random_action(space, action_bins) for _ in range(n)])
     explores = np.random.rand(n, *shape) < rate  # noqa: NPY002 -- seeded as in DQN
+    if not explores.any():
+        return explores, np.zeros((n, *shape), space.dtype)
     nothing = np.zeros(shape, space.dtype)
     return explores, np.array(
         [random_action(space, action_bins) if row.any() else nothing for row in explores]
@@ -150,7 +152,10 @@ class ExploringAlgorithm(ResumableAlgorithm):
 
     def _explore(self, explores: Array, actions: Array) -> Array:
         """Random actions where the agent explores while training, and the best ones where it does not."""
-        return actions if explores.all() else np.where(explores, actions, self.policy.act(self._last_obs))
+        if explores.all():
+            return actions
+        best = self.policy.act(self._last_obs)
+        return np.where(explores, actions, best) if explores.any() else best
 
     def _store_transition(
         self,

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from sb3_angc.circuit import Convolution
 from sb3_angc.circuit.layers import Layer
+from sb3_angc.common.checks import is_integer
 
 ImageShape = tuple[int, int, int]
 
@@ -140,6 +141,27 @@ def default_hidden_sizes(images: Sequence[ImageShape]) -> list[int]:
     return [512 if any(min(image[1:]) >= NATURE_SIDE for image in images) else 128]
 
 
+def hidden_sizes(net_arch: Any, circuit: str) -> list[int]:
+    """
+    :param net_arch: Of a policy: sizes of both circuits' hidden layers, or by circuit
+    :param circuit: ``"controller"`` or ``"generator"``
+    :return: The circuit's
+    :raises ValueError: If they are not allowed
+    """
+    sizes = net_arch
+    if isinstance(net_arch, dict):
+        if set(net_arch) != {"controller", "generator"}:
+            raise ValueError(f"net_arch={net_arch!r} must have the keys 'controller' and 'generator'")
+        sizes = net_arch[circuit]
+    is_list = isinstance(sizes, (list, tuple))
+    if not is_list or not all(is_integer(size, 1) for size in sizes):
+        raise ValueError(
+            f"net_arch={net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
+            "a list of integers, each at least 1"
+        )
+    return [int(size) for size in sizes]
+
+
 def observation_layers(
     images: Sequence[ImageShape], n_others: int, cnn_arch: Sequence[Sequence[int]] | None
 ) -> list[Layer]:
@@ -189,6 +211,10 @@ def _convolutions(cnn_arch: Sequence[Sequence[int]]) -> list[Convolution]:
         raise ValueError(f"cnn_arch={cnn_arch!r} is not allowed: {error}") from error
 
 
+# Numbers by which a generator knows the images of an observation, at most
+SKETCH_SIZE = 512
+
+
 class Sketch(th.nn.Module):
     """
     A fixed random projection that keeps squared distances on average (feature hashing, Weinberger et
@@ -218,28 +244,34 @@ class Sketch(th.nn.Module):
 class RunningNormalization(th.nn.Module):
     """
     Scales each feature to mean 0 and standard deviation 1 by the statistics of all batches so far
-    (Chan et al. 1979), and clips what lies further than ``bound`` deviations out. Buffers hold the
-    statistics, so that they are saved and loaded with the policy.
+    (Chan et al. 1979), and clips what lies further than ``bound`` deviations out. Features that were never
+    anything but 0 and 1, as one-hot codes are, stay as they are: what is rare would become a spike. Buffers
+    hold the statistics, so that they are saved and loaded with the policy.
 
     :param features_dim: Number of features
+    :param n_before: Number of others that come before these, and stay as they are
     :param bound: Largest magnitude of a normalised feature
     """
 
     mean: th.Tensor
     variance: th.Tensor
     count: th.Tensor
+    is_binary: th.Tensor
 
-    def __init__(self, features_dim: int, bound: float = 10.0) -> None:
+    def __init__(self, features_dim: int, n_before: int = 0, bound: float = 10.0) -> None:
         super().__init__()
+        self.n_before = n_before
         self.bound = bound
         self.register_buffer("mean", th.zeros(features_dim))
         self.register_buffer("variance", th.ones(features_dim))
         self.register_buffer("count", th.zeros((), dtype=th.int64))
+        self.register_buffer("is_binary", th.ones(features_dim, dtype=th.bool))
 
     def update(self, features: th.Tensor) -> None:
         """
-        :param features: A batch to take into the statistics, ``(batch, features_dim)``
+        :param features: A batch to take into the statistics, ``(batch, n_before + features_dim)``
         """
+        features = features[:, self.n_before :]
         variance, mean = th.var_mean(features, dim=0, correction=0)
         total = self.count + len(features)
         share = len(features) / total.to(features.dtype)
@@ -250,11 +282,15 @@ class RunningNormalization(th.nn.Module):
         self.mean.copy_(th.where(is_sound, self.mean + share * difference, self.mean))
         self.variance.copy_(th.where(is_sound, new_variance, self.variance))
         self.count.copy_(total)
+        self.is_binary.logical_and_(((features == 0) | (features == 1)).all(dim=0))
 
     def forward(self, features: th.Tensor) -> th.Tensor:
         """
-        :param features: ``(batch, features_dim)``
+        :param features: ``(batch, n_before + features_dim)``
         :return: The normalised features, same shape
         """
+        before, features = features[:, : self.n_before], features[:, self.n_before :]
         deviation = self.variance.sqrt().clamp(min=1e-6)
-        return ((features - self.mean) / deviation).clamp(-self.bound, self.bound)
+        normalized = ((features - self.mean) / deviation).clamp(-self.bound, self.bound)
+        normalized = th.where(self.is_binary, features, normalized)
+        return normalized if self.n_before == 0 else th.cat([before, normalized], dim=1)

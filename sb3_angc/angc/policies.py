@@ -21,26 +21,21 @@ from sb3_angc.angc.actions import ACTION_BINS, ActionParts
 from sb3_angc.angc.activations import activation_of
 from sb3_angc.angc.epistemic import EpistemicReward, EpistemicScale
 from sb3_angc.angc.features import (
+    SKETCH_SIZE,
     ImageExtractor,
     PartsExtractor,
     RunningNormalization,
     Sketch,
     default_hidden_sizes,
+    hidden_sizes,
     observation_layers,
 )
 from sb3_angc.angc.optimizer import make_optimizer
+from sb3_angc.angc.value_scale import ValueScale, can_be_rescaled, initial_scale
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
-from sb3_angc.circuit.settings import make_settings
-from sb3_angc.common.checks import check_finite_tensor, is_integer
+from sb3_angc.common.checks import check_finite_tensor
 from sb3_angc.saving.files import writing
-
-# Initial scale of the controller's output: its values start near zero, as DQN's do, or small returns would
-# drown in them.
-VALUE_SCALE = 0.1
-
-# Numbers by which a generator knows the images of an observation, at most
-SKETCH_SIZE = 512
 
 
 class ANGCPolicy(BasePolicy):
@@ -83,6 +78,11 @@ class ANGCPolicy(BasePolicy):
         ``[(16, 3)]`` for smaller ones.
     :param action_bins: Values that each number of a Box action can take, evenly spaced from its lower to its
         upper bound: 3 are low, middle and high, 2 are bang-bang. Other actions have their own values.
+    :param action_input: Whether the action is an input of the controller, whose one output is its value,
+        instead of one output for each action: it is asked for each action, of several parts for each choice.
+    :param normalize_values: Whether the controller's outputs are values scaled to mean 0 and standard
+        deviation 1 over the targets (:class:`~sb3_angc.angc.value_scale.ValueScale`), so that one learning
+        rate fits all rewards. Circuits without biases or with a weight norm predict the values themselves.
     :raises ValueError: If an argument is not allowed
     """
 
@@ -106,9 +106,11 @@ class ANGCPolicy(BasePolicy):
         circuit: str = "settled",
         circuit_kwargs: dict[str, Any] | None = None,
         normalize_features: bool = True,
-        epistemic_scale: EpistemicScale = "maximum",
+        epistemic_scale: EpistemicScale = "mean",
         cnn_arch: Sequence[Sequence[int]] | None = None,
         action_bins: int = ACTION_BINS,
+        action_input: bool = False,
+        normalize_values: bool = True,
     ) -> None:
         extractor = features_extractor_class or self.default_features_extractor
         if not normalize_images and issubclass(extractor, (ImageExtractor, PartsExtractor)):
@@ -132,6 +134,8 @@ class ANGCPolicy(BasePolicy):
         self.epistemic_scale = epistemic_scale
         self.cnn_arch = cnn_arch
         self.action_bins = action_bins
+        self.action_input = action_input
+        self.normalize_values = normalize_values
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -163,55 +167,35 @@ class ANGCPolicy(BasePolicy):
             controller_arch = default_hidden_sizes(images) if images else [128, 128]
             controller_arch = controller_arch if dense_size is None else []
             self.net_arch = {"controller": controller_arch, "generator": [128, 128]}
-        self.normalization = (
-            RunningNormalization(n_others) if self.normalize_features and n_others > 0 else None
-        )
-        self.action_parts = ActionParts(self.action_space, self.action_bins)
+        has_others = self.normalize_features and n_others > 0
+        self.normalization = RunningNormalization(n_others, self.n_pixels) if has_others else None
+        self.action_parts = ActionParts(self.action_space, self.action_bins, self.action_input)
+        n_choices = self.action_parts.n_outputs
+        n_inputs, n_outputs = (n_others + n_choices, 1) if self.action_input else (n_others, n_choices)
         controller_layers: list[Layer] = [
-            *observation_layers(images, n_others, self.cnn_arch),
+            *observation_layers(images, n_inputs, self.cnn_arch),
             *([] if dense_size is None else [dense_size]),
-            *self._hidden_sizes("controller"),
-            self.action_parts.n_outputs,
+            *hidden_sizes(self.net_arch, "controller"),
+            n_outputs,
         ]
-        scale = self._value_scale()
+        scale = initial_scale(self.circuit, self.circuit_kwargs)
         self.controller = self._make_circuit(controller_layers, "controller", output_init_scale=scale)
         # Where it only predicts, the target needs no error weights of its own.
         settings = self.controller.settings
         feedback = "tied" if settings.settles_at_projection else settings.feedback
         self.controller_target = self._make_circuit(controller_layers, "controller_target", feedback=feedback)
         self.update_target(tau=1.0)
+        self.value_scale = ValueScale() if self.normalize_values and can_be_rescaled(settings) else None
         self.sketch = Sketch(self.n_pixels, SKETCH_SIZE) if self.n_pixels > SKETCH_SIZE else None
         n_seen = n_others + min(self.n_pixels, SKETCH_SIZE)
         self.generator = self._make_circuit(
-            [n_seen + self.action_parts.input_size, *self._hidden_sizes("generator"), n_seen], "generator"
+            [n_seen + self.action_parts.input_size, *hidden_sizes(self.net_arch, "generator"), n_seen],
+            "generator",
         )
         self.epistemic_reward = EpistemicReward(self.epistemic_scale)
         self.optimizer = make_optimizer(
             self.optimizer_class, [self.controller, self.generator], lr_schedule(1), self.optimizer_kwargs
         )
-
-    def _hidden_sizes(self, circuit: str) -> list[int]:
-        sizes: Any = self.net_arch
-        if isinstance(self.net_arch, dict):
-            if set(self.net_arch) != {"controller", "generator"}:
-                raise ValueError(
-                    f"net_arch={self.net_arch!r} must have the keys 'controller' and 'generator'"
-                )
-            sizes = self.net_arch[circuit]
-        is_list = isinstance(sizes, (list, tuple))
-        if not is_list or not all(is_integer(size, 1) for size in sizes):
-            raise ValueError(
-                f"net_arch={self.net_arch!r} is not allowed: the hidden layers of the {circuit} must be "
-                "a list of integers, each at least 1"
-            )
-        return [int(size) for size in sizes]
-
-    def _value_scale(self) -> float:
-        """``output_init_scale`` of the controller."""
-        settings = make_settings(self.circuit, **self.circuit_kwargs)
-        is_given = "output_init_scale" in self.circuit_kwargs
-        has_norm = settings.weight_norm is not None  # which takes no other scale than 1
-        return settings.output_init_scale if is_given or has_norm else VALUE_SCALE
 
     def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
         settings = {**self.circuit_kwargs, **settings}
@@ -250,17 +234,36 @@ class ANGCPolicy(BasePolicy):
         :param obs: Observations, as tensor or as ``predict`` takes them; a single one is a batch of one
         :return: ``(batch, n_actions)``, or those of all parts side by side, ``(batch, n_outputs)``
         """
-        return self.controller.infer(self.features(as_tensors(self, obs)))
+        return self.values(self.controller, self.features(as_tensors(self, obs)))
+
+    def values(self, controller: NGCCircuit, features: th.Tensor) -> th.Tensor:
+        """
+        :param controller: The controller or the target controller
+        :param features: What it sees of observations, ``(batch, features_dim)``
+        :return: The values of all choices, ``(batch, n_outputs)``
+        """
+        outputs = self.action_parts.outputs(controller, features)
+        return outputs if self.value_scale is None else self.value_scale(outputs)
+
+    def observe_targets(self, targets: th.Tensor) -> None:
+        """
+        Let the scale of values take the targets of a batch, ``(batch, 1)``, into its statistics. No value
+        changes: the last synapses of both controllers are rescaled.
+        """
+        if self.value_scale is not None:
+            change = self.value_scale.observe(targets)
+            self.controller.transform_output(*change)
+            self.controller_target.transform_output(*change)
 
     @property
     def q_net(self) -> ActionValues:
         """The controller as DQN's scripts know it: ``model.q_net(obs_tensor)``."""
-        return ActionValues(self, self.features, self.controller, self.action_parts)
+        return ActionValues(self, self.features, self.values, self.controller, self.action_parts)
 
     @property
     def q_net_target(self) -> ActionValues:
         """The same of the target controller."""
-        return ActionValues(self, self.features, self.controller_target, self.action_parts)
+        return ActionValues(self, self.features, self.values, self.controller_target, self.action_parts)
 
     def features(self, obs: PyTorchObs) -> th.Tensor:
         """
@@ -285,19 +288,14 @@ class ANGCPolicy(BasePolicy):
         :param raw_features: Of :meth:`raw_features`
         """
         if self.normalization is not None:
-            self.normalization.update(raw_features[:, self.n_pixels :])
+            self.normalization.update(raw_features)
 
     def normalize(self, raw_features: th.Tensor) -> th.Tensor:
         """
         :param raw_features: Of :meth:`raw_features`; pixels come first, and stay as they are
         :return: What the circuits see, same shape
         """
-        if self.normalization is None:
-            return raw_features
-        normalized: th.Tensor = self.normalization(raw_features[:, self.n_pixels :])
-        if self.n_pixels == 0:
-            return normalized
-        return th.cat([raw_features[:, : self.n_pixels], normalized], dim=1)
+        return raw_features if self.normalization is None else self.normalization(raw_features)
 
     def generator_features(self, features: th.Tensor) -> th.Tensor:
         """
@@ -323,13 +321,13 @@ class ANGCPolicy(BasePolicy):
         return th.cat([self.generator_features(features), action_inputs], dim=1)
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        # Nothing here depends on values but by operations on tensors, so that a policy can be exported.
-        values = self.controller.infer(self.features(obs))
+        # Operations on tensors alone, so that a policy can be exported.
+        values = self.values(self.controller, self.features(obs))
         return self.action_parts.actions(self.action_parts.best(values))
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)
-        values = self.controller.infer(self.features(obs))
+        values = self.values(self.controller, self.features(obs))
         check_finite_tensor("The controller's value of an action", values)
         return self.action_parts.actions(self.action_parts.best(values))
 
@@ -370,6 +368,8 @@ class ANGCPolicy(BasePolicy):
             epistemic_scale=self.epistemic_scale,
             cnn_arch=self.cnn_arch,
             action_bins=self.action_bins,
+            action_input=self.action_input,
+            normalize_values=self.normalize_values,
         )
         return data
 

@@ -9,8 +9,8 @@ are summed up and the value of the rest is *bootstrapped*.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch as th
@@ -81,6 +81,9 @@ class SuccessorReplayBuffer(NStepReplayBuffer):
         )
 
 
+Samples: TypeAlias = ReplayBufferSamples | SuccessorSamples
+
+
 class Batch(NamedTuple):
     """
     Replayed transitions as the circuits see them.
@@ -106,6 +109,9 @@ class Batch(NamedTuple):
     bootstrap_features: th.Tensor
     rewards: th.Tensor
     discounts: th.Tensor
+
+
+Prepare: TypeAlias = Callable[[ANGCPolicy, Samples, th.Tensor, float, int], list[Batch]]
 
 
 def sums_steps(replay_buffer_class: type[ReplayBuffer] | None) -> bool:
@@ -159,7 +165,7 @@ def check_filled(buffer: ReplayBuffer | None) -> None:
 
 def draw(
     buffer: ReplayBuffer, n_steps: int, gamma: float, env: VecNormalize | None, n_samples: int
-) -> ReplayBufferSamples | SuccessorSamples:
+) -> Samples:
     """
     :param buffer: Any replay buffer of SB3
     :param n_steps: Of the returns that an ``NStepReplayBuffer`` sums up
@@ -174,9 +180,7 @@ def draw(
     return buffer.sample(n_samples, env=env)
 
 
-def as_batch(
-    samples: ReplayBufferSamples | SuccessorSamples, features: th.Tensor, policy: ANGCPolicy, gamma: float
-) -> Batch:
+def as_batch(samples: Samples, features: th.Tensor, policy: ANGCPolicy, gamma: float) -> Batch:
     """
     :param samples: Of a replay buffer
     :param features: Features of :func:`observations`, ``(2 or 3 times the batch, features_dim)``
@@ -204,14 +208,14 @@ def as_batch(
     )
 
 
-def seen(samples: ReplayBufferSamples | SuccessorSamples, policy: ANGCPolicy, gamma: float) -> Batch:
+def seen(samples: Samples, policy: ANGCPolicy, gamma: float) -> Batch:
     """
     :return: Samples as the policy sees them now. Parameters as in :func:`as_batch`
     """
     return as_batch(samples, policy.features(observations(samples)), policy, gamma)
 
 
-def observations(samples: ReplayBufferSamples | SuccessorSamples) -> PyTorchObs:
+def observations(samples: Samples) -> PyTorchObs:
     """
     :return: All observations of some samples, one kind after the other: on small networks half the time of
         looking at each kind alone
@@ -224,6 +228,22 @@ def observations(samples: ReplayBufferSamples | SuccessorSamples) -> PyTorchObs:
     return th.cat(kinds)
 
 
+def prepared(
+    policy: ANGCPolicy, samples: Samples, raw_features: th.Tensor, gamma: float, n_batches: int
+) -> list[Batch]:
+    """
+    Samples as batches to learn from. The policy's normalisation takes them into its statistics first.
+
+    :param raw_features: Of :func:`observations`, before normalisation, ``(2 or 3 times the samples,
+        features_dim)``
+    :param n_batches: Number of batches. Others as in :func:`as_batch`
+    """
+    policy.observe(raw_features[: len(samples.actions)])
+    drawn = as_batch(samples, policy.normalize(raw_features), policy, gamma)
+    # Dealt out in turn, as cards are: some buffers return one kind of transition before the other.
+    return [Batch._make(field[index::n_batches] for field in drawn) for index in range(n_batches)]
+
+
 def batches(
     buffer: ReplayBuffer,
     n_steps: int,
@@ -232,22 +252,19 @@ def batches(
     policy: ANGCPolicy,
     n_batches: int,
     batch_size: int,
+    prepare: Prepare = prepared,
 ) -> Iterator[Batch]:
     """
-    Batches to learn from: the policy's normalisation takes each into its statistics first. Those of many
-    updates are drawn and prepared together, as far as memory allows: on small networks that alone is a
-    third of an update's time.
+    Batches to learn from. Those of many updates are drawn and prepared together, as far as memory allows: on
+    small networks that alone is a third of an update's time.
 
     :param policy: The policy, whose normalisation goes on
     :param n_batches: Number of batches, of ``batch_size`` transitions each. Others as in :func:`draw`
+    :param prepare: :func:`prepared`, or the same compiled
     """
     n_numbers = policy.features_extractor.features_dim + policy.action_parts.n_outputs
     at_once = max(NUMBERS_AT_ONCE // (batch_size * n_numbers), 1)
     for first in range(0, n_batches, at_once):
         n = min(at_once, n_batches - first)
         samples = draw(buffer, n_steps, gamma, env, n * batch_size)
-        raw = policy.raw_features(observations(samples))
-        policy.observe(raw[: n * batch_size])
-        drawn = as_batch(samples, policy.normalize(raw), policy, gamma)
-        # Dealt out in turn, as cards are: some buffers return one kind of transition before the other.
-        yield from (Batch._make(field[index::n] for field in drawn) for index in range(n))
+        yield from prepare(policy, samples, policy.raw_features(observations(samples)), gamma, n)

@@ -25,7 +25,7 @@ class Objective(NamedTuple):
     :ivar instrumental_weight: ``alpha_in``, weight of the environment's reward
     :ivar epistemic_weight: ``alpha_ep``, a number; ``None`` leaves the generator alone
     :ivar double_q: See :func:`target_values`
-    :ivar clamp_all_actions: See :func:`clamp_values`
+    :ivar clamp_all_actions: See :func:`clamp_controller`
     """
 
     instrumental_weight: float
@@ -41,7 +41,7 @@ class LocalUpdates(NamedTuple):
     :ivar controller: Updates of :meth:`~sb3_angc.circuit.circuit.NGCCircuit.local_updates`
     :ivar generator: The same of the generator; ``None`` where it does not learn
     :ivar loss: Mean energy of the controller before it settled, over the parts of an action, a number: half
-        the mean squared TD error, times the output's precision
+        the mean squared TD error, in units of the values' deviation, times the output's precision
     :ivar epistemic_reward: Mean epistemic reward, a number; ``None`` without one
     """
 
@@ -103,12 +103,12 @@ def local_updates(policy: ANGCPolicy, batch: Batch, objective: Objective) -> Loc
         mean_epistemic_reward = epistemic_reward.mean()
         rewards = rewards + objective.epistemic_weight * epistemic_reward
     targets = target_values(policy, batch, rewards, objective.double_q)
-    values, clamped = clamp_values(policy, batch, targets, objective.clamp_all_actions)
-    state = policy.controller.settle(batch.features, values, clamped)
+    policy.observe_targets(targets)
+    state = policy.controller.settle(*clamp_controller(policy, batch, targets, objective.clamp_all_actions))
     return LocalUpdates(
         policy.controller.local_updates(state),
         generator_updates,
-        state.energies[0].mean() / policy.action_parts.n_parts,
+        state.energies[0].sum() / batch.choices.numel(),
         mean_epistemic_reward,
     )
 
@@ -148,29 +148,38 @@ def target_values(policy: ANGCPolicy, batch: Batch, rewards: th.Tensor, double_q
         https://arxiv.org/abs/1509.06461); otherwise the target controller does
     :return: ``(batch, 1)``
     """
-    values = policy.controller_target.infer(batch.bootstrap_features)
-    chooser = policy.controller.infer(batch.bootstrap_features) if double_q else values
+    values = policy.values(policy.controller_target, batch.bootstrap_features)
+    chooser = policy.values(policy.controller, batch.bootstrap_features) if double_q else values
     value = values.gather(1, policy.action_parts.best(chooser)).mean(dim=1, keepdim=True)
     return th.addcmul(rewards, batch.discounts, value)
 
 
-def clamp_values(
+def clamp_controller(
     policy: ANGCPolicy, batch: Batch, targets: th.Tensor, clamp_all_actions: bool
-) -> tuple[th.Tensor, th.Tensor | None]:
+) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
     """
-    What the controller's output is clamped at while it settles: with one part the target, at the action
+    What the controller is clamped at while it settles: with one part its output is the target, at the action
     taken. With several, the values of the parts taken are clamped at ``t + Q_j - mean_i Q_i``: all change by
     the same TD error (Seyde et al. 2023, https://arxiv.org/abs/2210.12566), the smallest change after which
-    their mean is the target.
+    their mean is the target. Outputs stand for values, see :class:`~sb3_angc.angc.value_scale.ValueScale`.
+    Where the action is an input, each of these values is a sample of its own.
 
     :param targets: ``t`` of :func:`target_values`, ``(batch, 1)``
     :param clamp_all_actions: Whether the values of the other actions are clamped at their present estimates,
         as in the paper, instead of being left free
-    :return: Values, and 1 where they are clamped (``None``: everywhere), each ``(batch, n_outputs)``
+    :return: Input, output, and 1 where the output is clamped (``None``: everywhere), as
+        :meth:`~sb3_angc.circuit.circuit.NGCCircuit.settle` takes them
     """
-    if policy.action_parts.n_parts == 1 and not clamp_all_actions:  # whatever the present values are
-        return targets.expand_as(batch.taken), batch.taken
-    values = policy.controller.infer(batch.features)
-    present = values.gather(1, batch.choices)
-    moved = targets + (present - present.mean(dim=1, keepdim=True))
-    return values.scatter(1, batch.choices, moved), None if clamp_all_actions else batch.taken
+    parts = policy.action_parts
+    targets = targets if policy.value_scale is None else policy.value_scale.normalize(targets)
+    moved, present = targets, None
+    if parts.n_parts > 1 or clamp_all_actions:
+        present = parts.outputs(policy.controller, batch.features)
+        taken = present.gather(1, batch.choices)
+        moved = targets + (taken - taken.mean(dim=1, keepdim=True))
+    if parts.as_input:
+        return parts.beside(batch.features, batch.choices), moved.reshape(-1, 1), None
+    if present is None:  # whatever the present values are
+        return batch.features, targets.expand_as(batch.taken), batch.taken
+    outputs = present.scatter(1, batch.choices, moved)
+    return batch.features, outputs, None if clamp_all_actions else batch.taken

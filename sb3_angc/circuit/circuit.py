@@ -152,6 +152,20 @@ class NGCCircuit(nn.Module):
             for matrix in self.matrices():
                 matrix.mul_(self.settings.weight_norm / th.linalg.matrix_norm(matrix).clamp(min=1e-12))
 
+    def transform_output(self, factor: th.Tensor, shift: th.Tensor) -> None:
+        """
+        Change the last synapses so that the output is predicted to be ``factor`` times what it was, plus
+        ``shift``: their weights, error weights and biases.
+
+        :param factor: Above 0, a number
+        :param shift: A number; all outputs move by it
+        """
+        for synapses in synapses_by_name(self.bundles[-1]).values():
+            assert synapses.bias is not None, "Without biases an output cannot be shifted"
+            for matrix in synapses.matrices():
+                matrix.mul_(factor)
+            synapses.bias.mul_(factor).add_(shift)
+
     def project(self, x: th.Tensor) -> th.Tensor:
         """
         The output predicted from an input alone, layer by layer.

@@ -28,7 +28,8 @@ def learn(
         circuits of the optimizer do not change.
     :param optimizer: Any torch optimizer over the circuits' parameters. With ``maximize=True`` it takes
         the updates as they are; otherwise it gets a copy with the sign turned.
-    :param max_norm: The updates of each circuit are scaled down so that their joint norm is at most this;
+    :param max_norm: The updates of each circuit are scaled down so that their joint norm is at most this, in
+        the unit of the gradient of half the squared error: updates are about ``pi / (2 beta_e)`` of it;
         ``None`` or ``inf``: no limit
     :raises ValueError: If an update is not finite: the circuit is named, and no weight of any has changed
     """
@@ -112,7 +113,8 @@ def scales(norms: Mapping[NGCCircuit, float], max_norm: float | None) -> dict[NG
         if not math.isfinite(norm):
             raise ValueError(f"{circuit.name} diverged: its local updates are not finite")
     limit = math.inf if max_norm is None else max_norm
-    return {circuit: limit / norm if norm > limit else 1.0 for circuit, norm in norms.items()}
+    limits = {circuit: limit * circuit.settings.error_gains(1)[0] for circuit in norms}
+    return {circuit: min(limits[circuit] / norm, 1.0) if norm > 0 else 1.0 for circuit, norm in norms.items()}
 
 
 def follow(circuit: NGCCircuit, before: list[th.Tensor], learning_rate: float | th.Tensor) -> None:

@@ -83,10 +83,10 @@ def test_update_lowers_the_td_error_of_the_action_taken() -> None:
     targets = model.policy.controller.project(features).gather(1, actions) + 1
     taken = F.one_hot(actions.squeeze(1), 2).float()
     batch = Batch(features, actions, taken, taken, features, features, targets, targets)
-    values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
+    clamps = update.clamp_controller(model.policy, batch, targets, clamp_all_actions=False)
     controller, losses = model.policy.controller, []
     for _ in range(50):
-        state = controller.settle(batch.features, values, clamped)
+        state = controller.settle(*clamps)
         learn({controller: controller.local_updates(state)}, model.policy.optimizer)
         losses.append(state.energies[0].mean().item())
     # Half the squared TD error of 1, times the output's precision
@@ -168,7 +168,7 @@ def test_batches_of_many_updates_are_sampled_at_once() -> None:
 def test_truncation_is_not_termination() -> None:
     """Reward 1 at every step, episodes cut at 5: the value is 1 / (1 - gamma) = 2, not less."""
     env = gym.wrappers.TimeLimit(ScriptedEnv(lambda k: (0, 1.0, False, False)), 5)
-    settings = {**TINY, "learning_rate": 1e-2, "gamma": 0.5, "alpha_epistemic": 0.0}
+    settings = {**TINY, "train_freq": 2, "learning_rate": 1e-2, "gamma": 0.5, "alpha_epistemic": 0.0}
     model = ANGC(env, tau=1.0, target_update_interval=20, exploration_final_eps=1.0, **settings).learn(2500)
     values = model.policy.q_values(th.zeros(1, 2))
     th.testing.assert_close(values, th.full((1, 3), 2.0), rtol=0.05, atol=0)
@@ -190,14 +190,14 @@ def learned_reward(reward: EpistemicReward, *discrepancies: float) -> list[float
 
 
 def test_epistemic_reward_is_divided_by_its_running_maximum() -> None:
-    reward = EpistemicReward()
+    reward = EpistemicReward("maximum")
     assert learned_reward(reward, 1.0, 4.0) == [0.25, 1.0]
     assert learned_reward(reward, 1.0, 2.0) == [0.25, 0.5]
     assert learned_reward(reward, 8.0, 2.0) == [1.0, 0.25]
     assert reward(th.tensor([16.0, 80.0])).tolist() == [[2.0], [5.0]]  # asking moves nothing
     assert reward.divisor.item() == 8.0
     assert learned_reward(reward, 0.0, 0.0) == [0.0, 0.0]
-    assert EpistemicReward()(th.zeros(2)).tolist() == [[0.0], [0.0]]  # nothing seen yet: no 0 / 0
+    assert EpistemicReward("maximum")(th.zeros(2)).tolist() == [[0.0], [0.0]]  # nothing seen yet: no 0 / 0
 
 
 def test_epistemic_reward_can_be_divided_by_its_running_mean() -> None:
@@ -233,7 +233,9 @@ def test_epistemic_weight_falls_to_zero(
 
 def test_alphas_weigh_the_two_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
     env = ScriptedEnv(lambda k: (0, 3.0, False, False))
-    model = ANGC(env, n_steps=1, alpha_instrumental=2.0, alpha_epistemic=0.5, **TINY).learn(60)
+    model = ANGC(
+        env, n_steps=1, alpha_instrumental=2.0, alpha_epistemic=0.5, epistemic_fraction=None, **TINY
+    ).learn(60)
     seen: list[th.Tensor] = []
     original = update.target_values
 
@@ -360,6 +362,23 @@ def test_normalization_equals_the_statistics_of_all_batches() -> None:
     assert normalization(th.full((1, 3), 1e9).double()).tolist() == [[10.0] * 3]
 
 
+def test_binary_features_stay_as_they_are() -> None:
+    """Until another value comes: the first feature is binary for good, the second up to the second batch."""
+    normalization = RunningNormalization(3)
+    batch = th.tensor([[0.0, 1.0, 5.0]] * 99 + [[1.0, 0.0, 6.0]])
+    normalization.update(batch)
+    seen = normalization(batch)
+    assert th.equal(seen[:, :2], batch[:, :2])
+    assert seen[-1, 2].item() == pytest.approx(99**0.5, rel=1e-3)  # one in 100 is a spike
+    normalization.update(batch + th.tensor([0.0, 0.5, 0.0]))
+    normalization.update(batch)
+    seen = normalization(batch)
+    assert th.equal(seen[:, 0], batch[:, 0])
+    th.testing.assert_close(
+        seen[:, 1], (batch[:, 1] - normalization.mean[1]) / normalization.variance[1].sqrt()
+    )
+
+
 def test_schedules_end_where_training_ends() -> None:
     """A rollout of 100 steps ends at 300 of 250: a linear rate is 0 then, not below."""
     settings = {**TINY, "train_freq": 100, "learning_rate": lambda progress: 1e-3 * progress}
@@ -370,7 +389,8 @@ def test_schedules_end_where_training_ends() -> None:
 
 def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> None:
     """The paper's target vector: what the controller predicts, but for the action taken."""
-    model = ANGC("CartPole-v1", **TINY, clamp_all_actions=True).learn(100)
+    settings = {**TINY, "policy_kwargs": {"net_arch": [16, 16], "normalize_values": False}}
+    model = ANGC("CartPole-v1", **settings, clamp_all_actions=True).learn(100)
     batch = model.sample(8)
     targets = th.arange(8.0).unsqueeze(1)
     expected = [
@@ -380,14 +400,14 @@ def test_actions_not_taken_are_clamped_at_their_present_values_if_asked() -> Non
         ]
         for row, values in enumerate(model.policy.controller.project(batch.features))
     ]
-    clamped_at, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=True)
+    _, clamped_at, clamped = update.clamp_controller(model.policy, batch, targets, clamp_all_actions=True)
     assert clamped is None  # everywhere
     assert clamped_at.tolist() == expected
 
     controller = model.policy.controller
     errors = controller.settle(batch.features, clamped_at, clamped).errors[-1]
     assert (errors.gather(1, 1 - batch.choices) != 0).any()  # held, so that settling strains them
-    values, clamped = update.clamp_values(model.policy, batch, targets, clamp_all_actions=False)
+    _, values, clamped = update.clamp_controller(model.policy, batch, targets, clamp_all_actions=False)
     errors = controller.settle(batch.features, values, clamped).errors[-1]
     assert (errors.gather(1, 1 - batch.choices) == 0).all()
 

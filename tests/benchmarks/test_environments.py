@@ -122,3 +122,30 @@ def test_a_random_walk_hardly_ever_crosses_the_four_rooms() -> None:
     env.reset()
     assert env.action_space == gym.spaces.Discrete(3)
     assert chance_of_the_goal(env.unwrapped) == pytest.approx(5.55e-5, rel=1e-3)
+
+
+def steps_of(env: gym.Env[Any, Any], action: int) -> list[tuple[float, bool, bool]]:
+    """Reward and ends of the steps of an episode of one action, over and over."""
+    env.reset(seed=0)
+    steps: list[tuple[float, bool, bool]] = []
+    while not steps or not any(steps[-1][1:]):
+        _, reward, terminated, truncated, _ = env.step(action)
+        steps.append((float(reward), terminated, truncated))
+    return steps
+
+
+def test_tasks_of_the_study_of_defaults() -> None:
+    # Up against the wall, to the limit; right into the cliff, and back at the start
+    assert steps_of(gym.make("CliffWalkingLimited-v1"), 0) == [(-1, False, False)] * 199 + [(-1, False, True)]
+    assert steps_of(gym.make("CliffWalkingLimited-v1"), 1) == [(-100, False, False)] * 199 + [
+        (-100, False, True)
+    ]
+    lake = gym.make("FrozenLake8x8Sure-v1")
+    lake.reset(seed=0)
+    assert [lake.step(action)[0] for action in (2, 2, 1, 1)] == [1, 2, 10, 18]  # right, right, down, down
+    assert gym.make("DeepSea10-v0").observation_space.shape == (100,)
+    for name in ("Empty-8x8", "DoorKey-5x5"):
+        space = gym.make(f"Flat{name}-v0").observation_space
+        assert isinstance(space, gym.spaces.Box)
+        assert len(space.shape) == 1
+    assert len(steps_of(gym.make("BitFlipping10-v0"), 0)) == 10

@@ -56,9 +56,9 @@ def test_cells_are_kept(
     arguments = ["--seeds", "0", "--output", str(tmp_path)]
     assert ladder.main(arguments) == 0
     files = sorted(tmp_path.glob("*.json"))
-    assert len(files) == len(ladder.rungs())
+    assert len(files) == len(ladder.circuits())
     table = (tmp_path / "README.md").read_text()
-    assert all(f"| {label} |" in table for label in ladder.rungs())
+    assert all(f"| {label} |" in table for label in ladder.circuits())
     kept = next(path for path in files if json.loads(path.read_text())["label"] == "paper")
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "test_error": 7.125}))
     capsys.readouterr()

@@ -47,5 +47,21 @@ def test_dqn_of_the_same_settings_lacks_what_is_not_dqn(environment: str, tmp_pa
     angc_net = angc.pop("policy_kwargs")["net_arch"]
     [(key, dqn_net)] = dqn.pop("policy_kwargs").items()
     assert (key, dqn_net) == ("net_arch", angc_net["controller"] if isinstance(angc_net, dict) else angc_net)
-    only_angc = {"alpha_epistemic", "epistemic_fraction", "double_q", "compile_updates"}
+    only_angc = {"alpha_epistemic", "epistemic_fraction", "double_q", "compile_updates", "max_grad_norm"}
     assert {name: value for name, value in angc.items() if name not in only_angc} == dqn
+
+
+def test_nothing_is_set_in_the_study_of_defaults_but_the_buffer_of_hindsight(tmp_path: Path) -> None:
+    pytest.importorskip("minatar", reason="MinAtar is the extra 'minatar'")
+    budgets = {}
+    for environment in {cell.environment for cell in read_study(STUDIES / "defaults.yml").cells}:
+        settings = settings_of("defaults.yml", environment, tmp_path)
+        assert set(settings) == {"angc defaults", "dqn defaults", "dqn practice"}
+        needed = {"n_timesteps", "policy"}
+        if environment.startswith("BitFlipping"):
+            needed.add("replay_buffer_class")
+        assert set(settings["angc defaults"]) == {*needed, "compile_updates"}
+        assert set(settings["dqn defaults"]) == needed
+        [budgets[environment]] = {float(each["n_timesteps"]) for each in settings.values()}
+    assert len(budgets) == 12
+    assert sum(budgets.values()) == 1.06e6

@@ -227,7 +227,9 @@ def test_quick_run_writes_complete_files(tmp_path: Path, capsys: pytest.CaptureF
     for shares in results["profile"]["profiles"].values():
         assert sum(shares.values()) == pytest.approx(1)
         assert all(share > 0 for share in shares.values())
-    assert len(results["compiled"]["rows"]) == 2 + 5  # and the updates of the table
+    assert len(results["compiled"]["rows"]) == 2 + 5 + len(
+        QUICK.steps
+    )  # and the updates of the table, and of `ngc`
     for row in results["compiled"]["rows"]:  # torch's eager backend compiles nothing
         assert ", traced, not compiled (eager)" in row["name"]
         assert "compile_seconds" not in row

@@ -52,13 +52,17 @@ def test_together_as_alone(settings: dict[str, Any], max_norm: float | None, max
 
 
 def test_the_norm_is_limited_in_each_circuit_by_itself() -> None:
-    """By hand: norms 5 and 0.5 at most 1 leave directions as they are, and the smaller one as a whole."""
-    circuits = [NGCCircuit([1, 2], name=name, bias=False) for name in ("large", "small")]
+    """
+    By hand: norms 5 and 0.5 at most 1 leave directions as they are, and the smaller one whole. A limit of
+    4 is one of 1 where errors are multiplied by a precision of 1/2 and divided by two error scales of 1.
+    """
+    settings: dict[str, Any] = {"bias": False, "output_precision": 0.5, "error_scale": 1.0}
+    circuits = [NGCCircuit([1, 2], name=name, **settings) for name in ("large", "small")]
     updates = [th.tensor([[3.0], [4.0]]), th.tensor([[0.3], [0.4]])]
     before = [circuit.bundles[0].weight.clone() for circuit in circuits]
     optimizer = th.optim.SGD([circuit.bundles[0].weight for circuit in circuits], lr=1.0)
     pairs = zip(circuits, updates, strict=True)
-    learn({circuit: {"synapses.0.weight": update} for circuit, update in pairs}, optimizer, max_norm=1.0)
+    learn({circuit: {"synapses.0.weight": update} for circuit, update in pairs}, optimizer, max_norm=4.0)
     for circuit, start, change in zip(circuits, before, ([[0.6], [0.8]], [[0.3], [0.4]]), strict=True):
         th.testing.assert_close(circuit.bundles[0].weight - start, th.tensor(change))
 

@@ -264,6 +264,15 @@ def test_max_norm_scales_all_updates_alike() -> None:
     th.testing.assert_close(changes[0] / changes[0].norm(), changes[1] / changes[1].norm())
 
 
+def test_transformed_output_is_predicted_and_sends_back_what_its_weights_say() -> None:
+    circuit = NGCCircuit([3, 5, 2]).double()
+    x, error = th.randn(4, 3, dtype=th.float64), th.randn(4, 2, dtype=th.float64)
+    before, returning = circuit.project(x), circuit.bundles[-1].feed_back(error)
+    circuit.transform_output(th.tensor(0.25), th.tensor(-3.0))
+    th.testing.assert_close(circuit.project(x), 0.25 * before - 3)
+    th.testing.assert_close(circuit.bundles[-1].feed_back(error), 0.25 * returning)
+
+
 def test_updates_that_overflow_change_nothing() -> None:
     circuit = NGCCircuit([3, 4, 2], name="generator")
     before = {name: value.clone() for name, value in circuit.named_parameters()}

@@ -15,6 +15,8 @@ from sb3_angc.angc.compiled import CompiledUpdate
 
 # A faster path must gain this much.
 GAIN = 1.3
+# What `ngc` may take of the time of `settled`
+NGC_AT_MOST = 2.0
 
 
 def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
@@ -47,6 +49,27 @@ def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
             measured = row(name, 1 / GAIN, pairs)
             yield {**measured, "compile_seconds": seconds} if plan.compiler == "inductor" else measured
         yield from update_rows(plan, progress, compile_updates, f", {plan.compiled}")
+        yield from settling_rows(plan, progress, compile_updates)
+
+
+def settling_rows(
+    plan: Plan, progress: Callable[[str], object], compile_updates: Callable[[ANGC], ANGC]
+) -> Iterator[Row]:
+    """
+    Measure updates of ``ngc`` with different numbers of settling steps, beside those of ``settled``.
+
+    :param plan: how much
+    :param progress: told what is next
+    :param compile_updates: done to each agent
+    """
+    settled = compile_updates(agents.angc(plan.transitions))
+    for steps in plan.steps:
+        name = f"`train()`, ANGC `ngc` with {steps} steps / `settled`, {plan.compiled}"
+        progress(name)
+        policy_kwargs = {"circuit_kwargs": {"inference_steps": steps}}
+        ngc = compile_updates(agents.angc(plan.transitions, "ngc", policy_kwargs=policy_kwargs))
+        works = updates(ngc), updates(settled)
+        yield row(name, NGC_AT_MOST, in_turn(*works, plan.pairs, plan.seconds, UPDATES_A_CALL))
 
 
 def first_update(agent: ANGC) -> float:

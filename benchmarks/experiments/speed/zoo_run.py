@@ -15,7 +15,24 @@ from pathlib import Path
 from benchmarks.runner.errors import BenchmarkError
 from benchmarks.runner.provenance import ROOT
 
-ENVIRONMENT = "CartPole-v1"
+
+@dataclass(frozen=True)
+class Task:
+    """
+    A whole run to be timed, of ANGC and of DQN with the settings of each for the environment.
+
+    :param environment: its id
+    :param compiled: whether ANGC's updates are compiled
+    :param at_most: the goal, what ANGC may take of DQN's time
+    """
+
+    environment: str
+    compiled: bool
+    at_most: float
+
+
+# Both have the same layers, batches and number of updates on LunarLander-v3.
+TASKS = (Task("CartPole-v1", False, 1.0), Task("LunarLander-v3", True, 0.75))
 
 
 @dataclass(frozen=True)
@@ -47,24 +64,28 @@ def peak_memory() -> float:
         return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
 
 
-def run(algorithm: str, seed: int, n_timesteps: int | None) -> Run:
+def run(environment: str, algorithm: str, compiled: bool, seed: int, n_timesteps: int | None) -> Run:
     """
-    Train with the algorithm's own settings for CartPole-v1.
+    Train with the algorithm's own settings for an environment.
 
+    :param environment: its id
     :param algorithm: ``"angc"`` or ``"dqn"``
+    :param compiled: whether updates are compiled, of ``"angc"`` alone
     :param seed: of the run
     :param n_timesteps: budget; ``None`` is that of the settings
     """
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run.json"
         command = [sys.executable, "-m", __name__, str(output), "train", "--algo", algorithm]
-        command += ["--env", ENVIRONMENT, "--seed", str(seed), "--log-folder", folder]
+        command += ["--env", environment, "--seed", str(seed), "--log-folder", folder]
         command += ["--device", "cpu", "--num-threads", "1", "--verbose", "0"]
+        if compiled:
+            command += ["--hyperparams", "compile_updates:True"]
         if n_timesteps is not None:
             command += ["--n-timesteps", str(n_timesteps)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        variables = {**os.environ, "OMP_NUM_THREADS": "1"}
         start = time.perf_counter()
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
         wall = time.perf_counter() - start
         if done.returncode != 0 or not output.exists():
             raise BenchmarkError(f"{' '.join(command[3:])}: failed\n{done.stderr[-2000:]}")

@@ -1,0 +1,91 @@
+"""The scale of an agent's values: its controller predicts numbers of unit scale, whatever the rewards are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch as th
+from torch import nn
+
+from sb3_angc.circuit import CircuitSettings
+from sb3_angc.circuit.settings import make_settings
+
+# How fast the statistics follow new targets, and the smallest deviation that is scaled to 1.
+RATE = 1e-3
+SMALLEST_DEVIATION = 1e-2
+# Initial scale of the controller's output: it starts near zero, or what is learned first would drown in it.
+INITIAL_SCALE = 0.1
+
+
+def initial_scale(preset: str, circuit_kwargs: Mapping[str, Any]) -> float:
+    """
+    :param preset: Of a controller
+    :param circuit_kwargs: Its settings that override the preset's
+    :return: Its ``output_init_scale``
+    """
+    settings = make_settings(preset, **circuit_kwargs)
+    is_given = "output_init_scale" in circuit_kwargs
+    has_norm = settings.weight_norm is not None  # which takes no other scale than 1
+    return settings.output_init_scale if is_given or has_norm else INITIAL_SCALE
+
+
+def can_be_rescaled(settings: CircuitSettings) -> bool:
+    """Whether a circuit's output can become any multiple of itself plus any number, and stay so."""
+    return settings.bias and settings.weight_norm is None
+
+
+class ValueScale(nn.Module):
+    """
+    One gain and one offset of the controller's output: an output ``y`` stands for the value
+    ``q = mu + sigma y``, with the running mean ``mu`` and deviation ``sigma`` of the targets (van Hasselt et
+    al. 2016, https://arxiv.org/abs/1602.07714). Buffers hold them, so that they are saved and loaded with the
+    policy.
+    """
+
+    mean: th.Tensor
+    variance: th.Tensor
+    deviation: th.Tensor
+    count: th.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", th.zeros(()))
+        self.register_buffer("variance", th.zeros(()))
+        self.register_buffer("deviation", th.ones(()))
+        self.register_buffer("count", th.zeros((), dtype=th.int64))
+
+    def observe(self, targets: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Take the targets of a batch into the statistics: all so far count alike, from the thousandth batch on
+        the newest ones more (Chan et al. 1979).
+
+        :param targets: ``(batch, 1)``
+        :return: ``factor`` and ``shift``: an output that becomes ``factor y + shift`` stands for the value
+            that it stood for. With the first batch they are 1 and 0: the untrained output is of unit scale.
+        """
+        share = (1 / (self.count + 1).to(targets.dtype)).clamp(min=RATE)
+        variance, mean = th.var_mean(targets, correction=0)
+        difference = mean - self.mean
+        new_variance = self.variance.lerp(variance + (1 - share) * difference.square(), share)
+        # What overflows must not leave its mark on the statistics for good.
+        is_sound = new_variance.isfinite()
+        new_variance = th.where(is_sound, new_variance, self.variance)
+        new_mean = th.where(is_sound, self.mean + share * difference, self.mean)
+        new_deviation = new_variance.sqrt().clamp(min=SMALLEST_DEVIATION)
+        is_first = self.count == 0
+        factor = th.where(is_first, 1.0, self.deviation / new_deviation)
+        shift = th.where(is_first, 0.0, (self.mean - new_mean) / new_deviation)
+        self.mean.copy_(new_mean)
+        self.variance.copy_(new_variance)
+        self.deviation.copy_(new_deviation)
+        self.count.add_(1)
+        return factor, shift
+
+    def normalize(self, values: th.Tensor) -> th.Tensor:
+        """:return: The outputs that stand for values, ``(q - mu) / sigma``"""
+        return (values - self.mean) / self.deviation
+
+    def forward(self, outputs: th.Tensor) -> th.Tensor:
+        """:return: The values that outputs stand for, ``mu + sigma y``"""
+        return self.mean + self.deviation * outputs
