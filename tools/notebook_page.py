@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-FIRST = "The notebook [`{source}`]({link}) as it was run last. Each figure needs the extra `plots`."
+FIRST = "This is the notebook `{source}` as it was run last. Each figure needs the extra `plots`."
 NOT_RUN = "<!-- not run: the notebook is, by tests/project/test_examples.py -->"
 
 
@@ -37,8 +37,7 @@ def make_page(notebook: Path, page: Path) -> dict[Path, bytes]:
         for output in cell["outputs"]:
             parts += _output(output, page, parts, files)
     title, first, *others = "\n\n".join(parts).split("\n\n")
-    link = f"../{notebook.parent.name}/{notebook.name}"
-    told = FIRST.format(source=f"{notebook.parent.name}/{notebook.name}", link=link)
+    told = FIRST.format(source=f"{notebook.parent.name}/{notebook.name}")
     files[page] = ("\n\n".join([title, first, told, *others]) + "\n").encode()
     return files
 

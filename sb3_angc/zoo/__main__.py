@@ -9,7 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sb3_angc.zoo import register
+from rl_zoo3.utils import ALGOS
+
+from sb3_angc.zoo import SBX_DQN, register
 
 # The module of each command that is a function of the Zoo; others are modules only
 PLOTS = {name: f"rl_zoo3.plots.{name}" for name in ("all_plots", "plot_train", "plot_from_file")}
@@ -42,6 +44,9 @@ def main(arguments: list[str]) -> int:
     if command == "benchmark":
         return benchmark(arguments)
     register()
+    if SBX_DQN in arguments and SBX_DQN not in ALGOS:
+        print(f"error: {SBX_DQN} is an extra, pip install 'sb3_angc[sbx]'", file=sys.stderr)
+        return 2
     if command == "package_agent":
         status: int = importlib.import_module("sb3_angc.zoo.package").package_agent(arguments)
         return status

@@ -23,8 +23,9 @@ def with_shipped_agent(command: str, arguments: Sequence[str], folder: Path) -> 
     :param command: ``enjoy`` or ``record_video``
     :param arguments: The Zoo's for it
     :param folder: An empty one, for the agent as the Zoo keeps its own
-    :return: The arguments as they are where the Zoo has trained such an agent, or where none comes with the
-        package; else those that make the Zoo take the one that does, which is said in a line
+    :return: The arguments as they are where the Zoo has trained such an agent; else those that make the Zoo
+        take the one that comes with the package, which is said in a line
+    :raises SystemExit: If there is neither
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--algo", default="ppo")
@@ -38,8 +39,14 @@ def with_shipped_agent(command: str, arguments: Sequence[str], folder: Path) -> 
         return list(arguments)
     name = EnvironmentName(known.env)
     trained = get_latest_run_id(str(Path(known.folder, known.algo)), name) > 0
-    if known.algo != "angc" or trained or known.env not in shipped_agents():
+    if known.algo != "angc" or trained:
         return list(arguments)
+    if known.env not in shipped_agents():  # the Zoo would ask its hub, which has none
+        names = ", ".join(shipped_agents())
+        raise SystemExit(
+            f"error: {known.folder} has no angc on {known.env}: train one, or name where it is with -f. "
+            f"With sb3_angc come those on {names}"
+        )
 
     record = agent_record(known.env)
     print(

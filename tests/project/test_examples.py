@@ -76,6 +76,8 @@ def test_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "committed as executed"
 
+    parts = ("plot_action_values", "plot_surprise", "plot_settling", "plot_weights")
+    assert [cell.source.split("(")[0] for cell in code[3:7]] == [f"plots.{name}" for name in parts]
     (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", []))
     assert parameters.source == "steps = 20_000\nseed = 0"
     parameters.source = "steps = 1200\nseed = 1"
@@ -85,4 +87,5 @@ def test_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
     for cell in code:
         pictures = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-        assert len(pictures) == cell.source.count("pyplot.subplots(")
+        drawn = cell.source.count("pyplot.subplots(") + cell.source.startswith("plots.plot_")
+        assert len(pictures) == drawn, cell.source

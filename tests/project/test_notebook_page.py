@@ -28,7 +28,7 @@ def test_text_code_and_outputs_in_their_order(tmp_path: Path) -> None:
     expected = [
         "# Title",
         "What it is.",
-        "[`examples/n.ipynb`](../examples/n.ipynb)",
+        "`examples/n.ipynb`",
         "## Curves",
         "```python\na = 1\na\n```",
         "```text\none\ntwo\n```",

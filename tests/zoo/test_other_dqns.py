@@ -9,6 +9,7 @@ pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
 import yaml
 from rl_zoo3 import exp_manager
+from rl_zoo3.utils import ALGOS
 
 from benchmarks.__main__ import main as benchmarks
 from sb3_angc.zoo.__main__ import main
@@ -49,3 +50,12 @@ def test_they_join_a_study(tmp_path: Path) -> None:
         assert len(result["last_policy"]["returns"]) == 2
         assert result["seconds"]["train"] > 0
         assert ("jax" in result["versions"]) == (label == "sbx-dqn")
+
+
+def test_what_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(ALGOS, "sbx_dqn", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    assert main(["train", "--algo", "sbx_dqn", "--env", ENV]) == 2
+    assert capsys.readouterr().err == "error: sbx_dqn is an extra, pip install 'sb3_angc[sbx]'\n"

@@ -39,7 +39,7 @@ def test_record_video_films_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     "arguments",
     [
         ["--algo", "dqn", "--env", ENV],
-        ["--algo", "angc", "--env", "Taxi-v3"],
+        ["--algo", "angc", "--env", "Taxi-v3", "--exp-id", "1"],
         [*SHOWN, "--exp-id", "3"],
         [*SHOWN, "--load-best"],
         [*SHOWN, "--load-checkpoint", "100"],
@@ -56,3 +56,11 @@ def test_what_was_asked_for_is_left_as_it_is(
     folder.mkdir()
     assert with_shipped_agent("enjoy", arguments, folder) == arguments
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("command", ["enjoy", "record_video"])
+def test_what_is_nowhere_is_told_in_a_line(command: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        SystemExit, match=r"^error: .* has no angc on Taxi-v3: train one, .* CartPole-v1, [^\n]*$"
+    ):
+        main([command, "--algo", "angc", "--env", "Taxi-v3", "-f", str(tmp_path), "--no-render"])

@@ -20,6 +20,7 @@ from sb3_angc.zoo.__main__ import main
 from sb3_angc.zoo.search_space import NET_ARCHS, convert_angc_params, sample_angc_params
 
 ENV = "CartPole-v1"
+ROOT = Path(__file__).resolve().parents[2]
 TASKS = [ENV, "MountainCar-v0", "LunarLander-v3", "Acrobot-v1"]
 CONTINUOUS_TASKS = ["MountainCarContinuous-v0", "Pendulum-v1"]
 
@@ -142,6 +143,12 @@ def test_settings_keep_the_budgets_of_the_zoo_and_build_an_agent() -> None:
     folder = Path(exp_manager.__file__).parent / "hyperparams"
     dqn, sac = (yaml.safe_load((folder / name).read_text()) for name in ("dqn.yml", "sac.yml"))
     ours = sb3_angc.hyperparams.hyperparams
+    games = {task: ours.pop(task) for task in ("MinAtar/Breakout-v1", "MinAtar/Asterix-v1")}
+    study = yaml.safe_load((ROOT / "benchmarks" / "studies" / "minatar.yml").read_text())
+    for settings in games.values():  # the Zoo has none of them
+        assert settings["n_timesteps"] == study["n_timesteps"]
+        told = study["algorithms"][0]["hyperparams"]
+        assert {name: settings[name] for name in told} == told
     assert set(ours) == {"default", *TASKS, *CONTINUOUS_TASKS}
     for task, settings in ours.items():
         theirs = sac if task in CONTINUOUS_TASKS else dqn
