@@ -29,9 +29,9 @@ from sb3_angc.saving.files import writing
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound=OffPolicyAlgorithm)
 
-# One more whenever a file of this version could not be read by the version before.
 # What it is called in a folder that holds an agent and what is told of it
 AGENT_FILE = "agent.safetensors"
+# One more whenever a file of this version could not be read by the version before.
 SAFE_FORMAT = 2
 # The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
 LARGEST_SPACE = 2**20

@@ -7,7 +7,7 @@ import importlib
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,7 +33,7 @@ def plot(run: Callable[[], None], command: str, arguments: Sequence[str], folder
 
     if folder is not None:
         plt.switch_backend("agg")  # which shows nothing
-    with normalized_scores(arguments) if command == "plot_from_file" else mock.patch.dict({}):
+    with normalized_scores(arguments) if command == "plot_from_file" else nullcontext():
         run()
     if folder is None:
         return
@@ -58,11 +58,9 @@ def correct(figure: Any) -> None:
             axes.set_title("Last evaluations")
         elif title and label.startswith("Results "):
             axes.set_title(label.removeprefix("Results "))
-    if (
-        label_below := figure.texts if len(figure.axes) > 1 else []
-    ):  # rliable's intervals: a label on the numbers
+    if len(figure.axes) > 1 and figure.texts:  # rliable's intervals: a label on the numbers
         figure.set_size_inches(14, 1.5 + 0.5 * len(figure.axes[0].get_yticklabels()))
-        for text in label_below:
+        for text in figure.texts:
             text.set_y(-0.12)
 
 
