@@ -113,6 +113,7 @@ def test_the_scale_is_saved_with_the_policy(tmp_path: Path) -> None:
     policies = ANGC.load(tmp_path / "model").policy, ANGCPolicy.load(str(tmp_path / "policy"))
     for policy in policies:
         assert th.equal(policy.q_values(obs), model.policy.q_values(obs))
+        assert policy.value_scale is not None
         assert policy.value_scale.count > 0
 
 
