@@ -262,7 +262,7 @@ def test_learns_what_each_part_is_to_be(kind: str, action_input: bool) -> None:
     settings = {**TINY, "train_freq": 1, "batch_size": 64, "policy_kwargs": policy_kwargs}
     model = ANGC(env, learning_rate=1e-2, gamma=0.0, n_steps=1, **settings)
     # With actions as inputs the choices of all parts share one output, which takes longer to learn.
-    model.learn(3000 if action_input else 1000)
+    model.learn(3000 if action_input else 2000)
     env.action_space.seed(0)
     rewards = []
     for _ in range(200):

@@ -171,7 +171,7 @@ def test_settings_are_plain_and_read_anew() -> None:
             for inner in value:
                 check(inner)
         else:
-            assert isinstance(value, (str, int, float, bool))
+            assert value is None or isinstance(value, (str, int, float, bool))
             # The Zoo evaluates text in its own namespace.
             assert not isinstance(value, str) or re.fullmatch(r"\w+|lin_[0-9.e-]+", value)
 
