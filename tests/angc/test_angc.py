@@ -420,7 +420,7 @@ def test_every_optimizer_steps_with_the_updates_and_not_against_them(
     policy_kwargs = {
         **TINY["policy_kwargs"],
         "optimizer_class": optimizer_class,
-        "circuit_kwargs": {"output_init_scale": 1.0},
+        "circuit_kwargs": {"output_init_scale": 1.0, "output_precision": 0.1},
     }
     policy = ANGC("CartPole-v1", **{**TINY, "policy_kwargs": policy_kwargs}).policy
     circuit = policy.controller
