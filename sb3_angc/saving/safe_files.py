@@ -32,7 +32,7 @@ SelfAlgorithm = TypeVar("SelfAlgorithm", bound=OffPolicyAlgorithm)
 # What it is called in a folder that holds an agent and what is told of it
 AGENT_FILE = "agent.safetensors"
 # One more whenever a file of this version could not be read by the version before.
-SAFE_FORMAT = 2
+SAFE_FORMAT = 3
 # The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
 LARGEST_SPACE = 2**20
 # Classes of torch that a file may name. Beside these and the algorithm's own, nothing is imported or called
@@ -137,11 +137,31 @@ def load_safe(
             raise ValueError(
                 f"its format is {content['format']}, and this version of sb3_angc reads up to {SAFE_FORMAT}"
             )
+        if content["format"] < 3:
+            _complete(content["settings"], tensors)
         return _build(cls, content, tensors, _by_name(own_classes), env, device, kwargs)
     except OSError:
         raise
     except Exception as error:  # whatever wrong types and values lead to
         raise ValueError(f"{path} is not a safe file of ANGC that can be loaded: {error!r}") from error
+
+
+def _complete(settings: dict[str, Any], tensors: dict[str, th.Tensor]) -> None:
+    """
+    Say in a file of format 1 or 2 what it left to the defaults of its time: values as they are, surprise over
+    its maximum, an output precision of 0.1 and a limit on the norm in units of it; all features normalised.
+    """
+    policy_kwargs = {"epistemic_scale": "maximum", **(settings["policy_kwargs"] or {})}
+    if "value_scale.mean" not in tensors:
+        policy_kwargs.setdefault("normalize_values", False)
+    circuit_kwargs = dict(policy_kwargs.get("circuit_kwargs") or {})
+    if policy_kwargs.get("circuit", "settled") == "settled":
+        settings["max_grad_norm"] /= circuit_kwargs.setdefault("output_precision", 0.1)
+        policy_kwargs["circuit_kwargs"] = circuit_kwargs
+    settings["policy_kwargs"] = policy_kwargs
+    for name in [name for name in tensors if name.endswith("normalization.mean")]:
+        is_binary = name.removesuffix("mean") + "is_binary"
+        tensors.setdefault(is_binary, th.zeros_like(tensors[name], dtype=th.bool))
 
 
 def _build(

@@ -223,7 +223,7 @@ def test_zip_of_sb3_is_refused_unread(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (["format"], 3, "its format is 3, and this version of sb3_angc reads up to 2"),
+        (["format"], 4, "its format is 4, and this version of sb3_angc reads up to 3"),
         (["policy"], "os.system", "os.system"),
         (["settings", "policy_kwargs", "optimizer_class"], {"class": "os.system"}, "not among those allowed"),
         (["settings", "policy_kwargs", "net_arch"], [10**9], "not those of the policy it describes"),
@@ -251,6 +251,33 @@ def test_values_that_are_refused(saved: Path, place: list[str], value: Any, mess
     write(saved, {**header, "__metadata__": {"sb3_angc": json.dumps(content)}}, body)
     with pytest.raises(ValueError, match=message):
         ANGC.load_safe(saved, device="cpu")
+
+
+def test_a_file_of_version_0_1_means_what_it_meant(tmp_path: Path) -> None:
+    """One is made of a file of today, by leaving out what was the default then, and what there was not."""
+    from safetensors.torch import load_file, save
+
+    small = TINY["policy_kwargs"]
+    then = {
+        "normalize_values": False,
+        "epistemic_scale": "maximum",
+        "circuit_kwargs": {"output_precision": 0.1},
+    }
+    model = ANGC("CartPole-v1", max_grad_norm=50.0, **{**TINY, "policy_kwargs": {**small, **then}}).learn(100)
+    path = tmp_path / "agent.safetensors"
+    model.save_safe(path)
+    header, _ = header_of(path)
+    content = json.loads(header["__metadata__"]["sb3_angc"])
+    content["format"] = 2
+    content["settings"]["max_grad_norm"] = 5.0  # of updates that carried the output's precision
+    content["settings"]["policy_kwargs"] = small
+    tensors = {name: value for name, value in load_file(path).items() if not name.endswith("is_binary")}
+    path.write_bytes(save(tensors, {"sb3_angc": json.dumps(content)}))
+    loaded = ANGC.load_safe(path, device="cpu")
+    assert loaded.policy_kwargs == {**small, **then}
+    assert loaded.max_grad_norm == pytest.approx(50.0)
+    observations = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    assert th.equal(*(agent.policy.q_values(observations) for agent in (model, loaded)))
 
 
 def test_no_memory_is_taken_on_the_files_word_alone(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
