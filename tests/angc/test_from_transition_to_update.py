@@ -101,18 +101,23 @@ def test_local_updates_are_those_of_the_steps_by_hand() -> None:
     model = ANGC("CartPole-v1", **{**TINY, "policy_kwargs": policy_kwargs}).learn(150)
     policy, batch = model.policy, model.sample(32)
     state = update.settle_generator(policy, batch.features, batch.taken, batch.successor_features)
-    scale = th.maximum(policy.epistemic_reward.divisor, state.total_discrepancy.max()).clone()
-    rewards = 2 * batch.rewards + 0.5 * (state.total_discrepancy / scale).unsqueeze(1)
+    usual = policy.epistemic_reward.divisor.lerp(state.total_discrepancy.mean(), 0.01)
+    surprise = (state.total_discrepancy / usual).clamp(max=5)
+    rewards = 2 * batch.rewards + 0.5 * surprise.unsqueeze(1)
     targets = update.target_values(policy, batch, rewards, True)
-    settled = policy.controller.settle(batch.features, targets.expand(-1, 2), batch.taken)
+    twin = copy.deepcopy(policy)
+    twin.observe_targets(targets)  # before the controller settles, at targets of unit scale
+    assert twin.value_scale is not None
+    outputs = (targets - twin.value_scale.mean) / twin.value_scale.deviation
+    settled = twin.controller.settle(batch.features, outputs.expand(-1, 2), batch.taken)
     found = update.local_updates(policy, batch, update.Objective(2.0, th.tensor(0.5), True, False))
     assert found.generator is not None
     assert found.epistemic_reward is not None
-    assert policy.epistemic_reward.divisor == scale
-    th.testing.assert_close(found.epistemic_reward, (state.total_discrepancy / scale).mean())
+    th.testing.assert_close(policy.epistemic_reward.divisor, usual)
+    th.testing.assert_close(found.epistemic_reward, surprise.mean())
     th.testing.assert_close(found.loss, settled.energies[0].mean())
     for ours, circuit, its_state in (
-        (found.controller, policy.controller, settled),
+        (found.controller, twin.controller, settled),
         (found.generator, policy.generator, state),
     ):
         expected = circuit.local_updates(its_state)
