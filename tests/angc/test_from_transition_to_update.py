@@ -97,8 +97,7 @@ def test_questions_change_nothing() -> None:
 
 def test_local_updates_are_those_of_the_steps_by_hand() -> None:
     """r = 2 r_in + 0.5 r_ep; the target from it; each circuit's updates from its own settled state."""
-    policy_kwargs = {"net_arch": [16, 16], "epistemic_scale": "maximum", "normalize_values": False}
-    model = ANGC("CartPole-v1", **{**TINY, "policy_kwargs": policy_kwargs}).learn(150)
+    model = ANGC("CartPole-v1", **TINY).learn(150)
     policy, batch = model.policy, model.sample(32)
     state = update.settle_generator(policy, batch.features, batch.taken, batch.successor_features)
     usual = policy.epistemic_reward.divisor.lerp(state.total_discrepancy.mean(), 0.01)
