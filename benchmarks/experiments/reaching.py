@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def run_cell(seed: int, env_id: str = ENVIRONMENT) -> dict[str, Any]:
+def run_cell(seed: int) -> dict[str, Any]:
     """
     Train one agent.
 
@@ -50,11 +50,11 @@ def run_cell(seed: int, env_id: str = ENVIRONMENT) -> dict[str, Any]:
     made_with = provenance()
     start = time.perf_counter()
     model = ANGC(
-        "MultiInputPolicy", gym.make(env_id), replay_buffer_class=HerReplayBuffer, seed=seed, **SETTINGS
+        "MultiInputPolicy", gym.make(ENVIRONMENT), replay_buffer_class=HerReplayBuffer, seed=seed, **SETTINGS
     )
     model.learn(STEPS)
     seconds = time.perf_counter() - start
-    successes, returns = play(model, gym.make(env_id), seed)
+    successes, returns = play(model, gym.make(ENVIRONMENT), seed)
     return {
         "seed": seed,
         "setup": setup(),
