@@ -169,3 +169,9 @@ class ReferenceCircuit:
             self.weights[index] = self.weights[index] * kept
         if learned:
             self.learning_time += self.learning_rate
+
+
+def trainable(circuit: NGCCircuit) -> dict[str, th.Tensor]:
+    """Copies of a circuit's weights and biases by name, for autograd."""
+    parameters = circuit.prediction_parameters().items()
+    return {name: value.detach().clone().requires_grad_(True) for name, value in parameters}

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch as th
 from gymnasium import spaces
-from minatar.gym import register_envs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.dqn import CnnPolicy
 from torch import nn
 
 from sb3_angc.angc.features import ImageExtractor, default_convolutions, default_hidden_sizes
+from sb3_angc.common.environments import register_minatar
 
-register_envs()
+register_minatar()
 
 # The Zoo's -conf: for every environment and method of the study. Memory, target interval, learning
 # rate and exploration are those of Young & Tian 2019 (https://arxiv.org/abs/1903.03176), exploration

@@ -16,13 +16,14 @@ import gymnasium as gym
 import numpy as np
 import torch as th
 from stable_baselines3 import HerReplayBuffer
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
 
 from benchmarks.runner.errors import BenchmarkError, Parser
-from benchmarks.runner.provenance import ROOT, RUNS, provenance
+from benchmarks.runner.provenance import RUNS, provenance
 from benchmarks.runner.results import kept_or_measured
 from sb3_angc import ANGC
 
-FOLDER = ROOT / "benchmarks" / "results" / "reaching"
 ENVIRONMENT = "FetchReach-v4"
 STEPS = 20_000
 EPISODES = 100
@@ -68,18 +69,16 @@ def run_cell(seed: int) -> dict[str, Any]:
 def play(model: ANGC, env: gym.Env[Any, Any], seed: int) -> tuple[list[float], list[float]]:
     """:return: Of each episode whether the goal is reached at its end, and its return"""
     env.reset(seed=EVALUATION_SEED + seed)
-    successes, returns = [], []
-    for _ in range(EPISODES):
-        observation, _ = env.reset()
-        is_over, total = False, 0.0
-        while not is_over:
-            action, _ = model.predict(observation, deterministic=True)
-            observation, reward, terminated, truncated, info = env.step(action)
-            total += float(reward)
-            is_over = terminated or truncated
-        successes.append(float(info["is_success"]))
-        returns.append(total)
-    return successes, returns
+    successes: list[float] = []
+
+    def keep_success(known: dict[str, Any], _: dict[str, Any]) -> None:
+        if known["done"]:
+            successes.append(float(known["info"]["is_success"]))
+
+    returns, _ = evaluate_policy(
+        model, Monitor(env), EPISODES, callback=keep_success, return_episode_rewards=True
+    )
+    return successes, [float(value) for value in returns]  # type: ignore[union-attr]
 
 
 def setup() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
@@ -295,12 +295,8 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
             self.alpha_instrumental, epistemic_weight, self.double_q, self.clamp_all_actions
         )
         compiled = self._compiled_update
-        steps = (
-            (compiled.prepared, compiled)
-            if self.compile_updates
-            else (replay.prepared, update.update_circuits)
-        )
-        prepare, update_circuits = steps
+        prepare = compiled.prepared if self.compile_updates else replay.prepared
+        update_circuits = compiled if self.compile_updates else update.update_circuits
         losses, epistemic_rewards = [], []
         for batch in replay.batches(*replayed, policy, gradient_steps, batch_size, prepare):
             found = update_circuits(policy, batch, objective, self.max_grad_norm)
@@ -316,7 +312,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         if epistemic_rewards:
             self.logger.record("train/epistemic_reward", th.stack(epistemic_rewards).mean().item())
 
-    def draw(self, n_samples: int) -> ReplayBufferSamples | replay.SuccessorSamples:
+    def draw(self, n_samples: int) -> replay.Samples:
         """
         :param n_samples: Number of transitions
         :return: What the replay buffer gives; nothing but the random state changes

@@ -41,9 +41,9 @@ def prepared_in_memory(
 class CompiledUpdate:
     """
     :func:`~sb3_angc.angc.update.update_circuits`, and :func:`~sb3_angc.angc.replay.prepared` before it,
-    compiled where that works. The first update goes through
-    the optimizer itself, which makes its state then. An optimizer of another class than those in
-    :data:`~sb3_angc.circuit.rules.RULES` moves the weights itself, after compiled local updates.
+    compiled where that works. The first update goes through the optimizer itself, which makes its state then.
+    An optimizer of another class than those in :data:`~sb3_angc.circuit.rules.RULES` moves the weights
+    itself, after compiled local updates.
 
     :param verbose: From 1 on, a line says when something is compiled
     :param backend: torch.compile's

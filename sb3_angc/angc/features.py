@@ -13,6 +13,7 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_ima
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch.nn import functional as F
 
+from sb3_angc.angc import moments
 from sb3_angc.circuit import Convolution
 from sb3_angc.circuit.layers import Layer
 from sb3_angc.common.checks import is_integer
@@ -272,15 +273,11 @@ class RunningNormalization(th.nn.Module):
         :param features: A batch to take into the statistics, ``(batch, n_before + features_dim)``
         """
         features = features[:, self.n_before :]
-        variance, mean = th.var_mean(features, dim=0, correction=0)
         total = self.count + len(features)
         share = len(features) / total.to(features.dtype)
-        difference = mean - self.mean
-        new_variance = self.variance.lerp(variance + (1 - share) * difference.square(), share)
-        # A value so large that its square overflows must not leave its mark on the statistics for good.
-        is_sound = new_variance.isfinite()
-        self.mean.copy_(th.where(is_sound, self.mean + share * difference, self.mean))
-        self.variance.copy_(th.where(is_sound, new_variance, self.variance))
+        mean, variance = moments.updated(self.mean, self.variance, features, share)
+        self.mean.copy_(mean)
+        self.variance.copy_(variance)
         self.count.copy_(total)
         self.is_binary.logical_and_(((features == 0) | (features == 1)).all(dim=0))
 

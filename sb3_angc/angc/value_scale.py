@@ -8,6 +8,7 @@ from typing import Any
 import torch as th
 from torch import nn
 
+from sb3_angc.angc import moments
 from sb3_angc.circuit import CircuitSettings
 from sb3_angc.circuit.settings import make_settings
 
@@ -16,8 +17,6 @@ RATE = 1e-3
 SMALLEST_DEVIATION = 1e-2
 # Initial scale of the controller's output: it starts near zero, or what is learned first would drown in it.
 INITIAL_SCALE = 0.1
-
-
 # Output precision of an agent's circuits where the preset is "settled". A sample's error counts for
 # ``1 / (1 + pi |g|^2)``: with a larger one, values that were overestimated where the gradient ``g`` is large
 # are hardly corrected, and grow from target to target.
@@ -79,13 +78,7 @@ class ValueScale(nn.Module):
             that it stood for. With the first batch they are 1 and 0: the untrained output is of unit scale.
         """
         share = (1 / (self.count + 1).to(targets.dtype)).clamp(min=RATE)
-        variance, mean = th.var_mean(targets, correction=0)
-        difference = mean - self.mean
-        new_variance = self.variance.lerp(variance + (1 - share) * difference.square(), share)
-        # What overflows must not leave its mark on the statistics for good.
-        is_sound = new_variance.isfinite()
-        new_variance = th.where(is_sound, new_variance, self.variance)
-        new_mean = th.where(is_sound, self.mean + share * difference, self.mean)
+        new_mean, new_variance = moments.updated(self.mean, self.variance, targets.flatten(), share)
         new_deviation = new_variance.sqrt().clamp(min=SMALLEST_DEVIATION)
         is_first = self.count == 0
         factor = th.where(is_first, 1.0, self.deviation / new_deviation)

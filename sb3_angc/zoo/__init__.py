@@ -116,7 +116,8 @@ def register() -> None:
     HYPERPARAMS_SAMPLER["angc"] = sample_angc_params
     HYPERPARAMS_CONVERTER["angc"] = convert_angc_params
     if importlib.util.find_spec("sbx") is not None:
-        ALGOS[SBX_DQN] = SBXDQN  # type: ignore[assignment]
+        sbx_dqn: Any = SBXDQN  # no class of algorithms, but made and loaded as one
+        ALGOS[SBX_DQN] = sbx_dqn
         HYPERPARAMS_SAMPLER[SBX_DQN] = HYPERPARAMS_SAMPLER["dqn"]
     for module in (rl_zoo3.exp_manager, rl_zoo3.train):
         vars(module)["ExperimentManager"] = Manager

@@ -14,6 +14,7 @@ from sb3_angc import ANGC
 from sb3_angc.angc import replay, update
 from tests.agents import TINY
 from tests.angc.test_actions import Sum
+from tests.reference import trainable
 
 AS_INPUT: dict[str, Any] = {"net_arch": [16, 16], "action_input": True}
 
@@ -47,10 +48,7 @@ def test_updates_are_the_gradient_of_the_squared_error(space: spaces.Space[Any])
     batch = replay.Batch(*(field.double() if field.is_floating_point() else field for field in batch))
     targets = update.target_values(policy, batch, batch.rewards, True)
     found = update.local_updates(policy, batch, update.Objective(1.0, None, True, False))
-    parameters = {
-        name: value.detach().clone().requires_grad_(True)
-        for name, value in policy.controller.prediction_parameters().items()
-    }
+    parameters = trainable(policy.controller)
     n_choices = policy.action_parts.n_outputs
     values = th.stack(
         [

@@ -26,6 +26,7 @@ from sb3_angc.angc.compiled import CompiledUpdate
 from sb3_angc.angc.exploration import KeptChoices, draw
 from sb3_angc.diagnostics.plots import plot_epistemic_reward
 from tests.agents import TINY
+from tests.reference import trainable
 
 MATRIX = spaces.Box(
     np.array([[-1, 0, 2], [0.1, -3, -1]], np.float32), np.array([[1, 5, 3], [0.7, 9, 1]], np.float32)
@@ -234,10 +235,7 @@ def test_updates_are_the_gradient_of_the_parts_errors(space: spaces.Space[Any]) 
     batch = replay.Batch(*(field.double() if field.is_floating_point() else field for field in batch))
     targets = update.target_values(policy, batch, batch.rewards, True)
     found = update.local_updates(policy, batch, update.Objective(1.0, None, True, False))
-    parameters = {
-        name: value.detach().clone().requires_grad_(True)
-        for name, value in policy.controller.prediction_parameters().items()
-    }
+    parameters = trainable(policy.controller)
     values = th.func.functional_call(policy.controller, parameters, (batch.features,))
     taken = values.gather(1, batch.choices)
     best = values.detach().gather(1, policy.action_parts.best(values.detach()))

@@ -13,7 +13,7 @@ from benchmarks.experiments.settling.rules import RULES
 from benchmarks.report import figures
 
 # Conditions and rules that are drawn in color; the table has all.
-DRAWN = tuple(condition for condition in CONDITIONS[3:6])
+DRAWN = CONDITIONS[3:6]
 NAMED = (
     "sweep, line search (default)",
     "inward, line search",
