@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_angc.angc.actions import random_action
 from sb3_angc.angc.policies import ANGCPolicy
@@ -16,28 +18,31 @@ from sb3_angc.saving.resuming import ResumableAlgorithm
 Array = np.ndarray[Any, Any]
 
 
-def draw(space: spaces.Space[Any], action_bins: int, n: int, rate: float | None) -> tuple[Array, Array]:
+def draw(space: spaces.Space[Any], n: int, rate: float | None) -> Array:
     """
     Draw, for each part of each action by itself, whether it is random. With one part the draws are DQN's, but
     for each environment.
 
     :param space: The action space
-    :param action_bins: Of :class:`~sb3_angc.angc.actions.ActionParts`
     :param n: Number of actions
     :param rate: Share of the parts that are random; ``None``: all, which takes no draw
-    :return: Where actions are random, and random actions (anything where they are not); each
-        ``(n, *space.shape)``
+    :return: Where actions are random, ``(n, *space.shape)``
     """
-    shape: tuple[int, ...] = space.shape or ()
+    shape = n, *(space.shape or ())
     if rate is None:
-        return np.ones((n, *shape), bool), np.array([random_action(space, action_bins) for _ in range(n)])
-    explores = np.random.rand(n, *shape) < rate  # noqa: NPY002 -- seeded as in DQN
-    if not explores.any():
-        return explores, np.zeros((n, *shape), space.dtype)
-    nothing = np.zeros(shape, space.dtype)
-    return explores, np.array(
-        [random_action(space, action_bins) if row.any() else nothing for row in explores]
-    )
+        return np.ones(shape, bool)
+    return np.random.rand(*shape) < rate  # noqa: NPY002 -- seeded as in DQN
+
+
+def random_actions(space: spaces.Space[Any], action_bins: int, explores: Array) -> Array:
+    """
+    :param space: The action space
+    :param action_bins: Of :class:`~sb3_angc.angc.actions.ActionParts`
+    :param explores: Where actions are random, ``(n, *space.shape)``
+    :return: Random actions, anything where no part is random, same shape
+    """
+    nothing = np.zeros(space.shape or (), space.dtype)
+    return np.array([random_action(space, action_bins) if row.any() else nothing for row in explores])
 
 
 class KeptChoices:
@@ -111,8 +116,9 @@ class ExploringAlgorithm(ResumableAlgorithm):
         is_pair = isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], dict)
         if deterministic or is_pair:
             return self.policy.predict(observation, state, episode_start, deterministic)
+        rate = self.exploration_rate
         if observation is self._last_obs:  # while training: known to be those of all environments
-            return self._explore(*self._draw(self.n_envs, self.exploration_rate)), state
+            return self._explore(self.n_envs, rate, self._act), state
         if isinstance(observation, dict):
             if not observation:
                 raise ValueError(
@@ -123,10 +129,8 @@ class ExploringAlgorithm(ResumableAlgorithm):
             observation = np.asarray(observation)
         is_batch = self.policy.is_vectorized_observation(observation)
         part = next(iter(observation.values())) if isinstance(observation, dict) else observation
-        explores, actions = self._draw(len(part) if is_batch else 1, self.exploration_rate)
-        if not explores.all():
-            greedy, state = self.policy.predict(observation, state, episode_start)
-            actions = np.where(explores, actions, greedy)
+        n = len(part) if is_batch else 1
+        actions = self._explore(n, rate, lambda: self.policy.predict(observation, state, episode_start)[0])
         return actions if is_batch else actions.squeeze(axis=0), state
 
     def _sample_action(
@@ -135,27 +139,35 @@ class ExploringAlgorithm(ResumableAlgorithm):
         """As SB3's, but random numbers of a Box are among its values, and random choices may be kept."""
         in_warm_up, keeps = self.num_timesteps < learning_starts, self.exploration_steps > 1
         if in_warm_up or keeps:
-            explores, actions = self._draw(n_envs, None if in_warm_up else self.exploration_rate)
-            if keeps:
-                self._kept_choices = self._kept_choices or KeptChoices()
-                explores, actions = self._kept_choices(explores, actions, self.exploration_steps)
-            actions = self._explore(explores, actions)
+            rate = None if in_warm_up else self.exploration_rate
+            actions = self._explore(n_envs, rate, self._act, keeps)
         else:
-            assert self._last_obs is not None, "self._last_obs was not set"
-            actions, _ = self.predict(self._last_obs)
+            actions, _ = self.predict(self._last_obs)  # type: ignore[arg-type]  # set before any step
         is_scaled = isinstance(self.action_space, spaces.Box)
         return actions, self.policy.scale_action(actions) if is_scaled else actions
 
-    def _draw(self, n: int, rate: float | None) -> tuple[Array, Array]:
-        """Where actions are random, and random actions: see :func:`draw`."""
-        return draw(self.action_space, self.policy.action_bins, n, rate)
+    def _act(self) -> Array:
+        """What ``predict`` says while training, of observations that were checked when they came."""
+        self.policy.set_training_mode(False)
+        assert self._last_obs is not None, "self._last_obs was not set"
+        return self.policy._predict(obs_as_tensor(self._last_obs, self.policy.device)).cpu().numpy()
 
-    def _explore(self, explores: Array, actions: Array) -> Array:
-        """Random actions where the agent explores while training, and the best ones where it does not."""
-        if explores.all():
-            return actions
-        best = self.policy.act(self._last_obs)
-        return np.where(explores, actions, best) if explores.any() else best
+    def _explore(self, n: int, rate: float | None, best: Callable[[], Array], keeps: bool = False) -> Array:
+        """
+        :param n: Number of actions
+        :param rate: Of :func:`draw`
+        :param best: Says which actions are best; asked where not all are random
+        :param keeps: Whether random choices are kept for ``exploration_steps`` steps
+        :return: Random actions where the agent explores, and the best ones where it does not
+        """
+        explores = draw(self.action_space, n, rate)
+        if not keeps and not explores.any():
+            return best()
+        actions = random_actions(self.action_space, self.policy.action_bins, explores)
+        if keeps:
+            self._kept_choices = self._kept_choices or KeptChoices()
+            explores, actions = self._kept_choices(explores, actions, self.exploration_steps)
+        return actions if explores.all() else np.where(explores, actions, best())
 
     def _store_transition(
         self,

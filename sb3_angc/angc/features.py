@@ -258,6 +258,8 @@ class RunningNormalization(th.nn.Module):
     variance: th.Tensor
     count: th.Tensor
     is_binary: th.Tensor
+    center: th.Tensor
+    gain: th.Tensor
 
     def __init__(self, features_dim: int, n_before: int = 0, bound: float = 10.0) -> None:
         super().__init__()
@@ -267,6 +269,10 @@ class RunningNormalization(th.nn.Module):
         self.register_buffer("variance", th.ones(features_dim))
         self.register_buffer("count", th.zeros((), dtype=th.int64))
         self.register_buffer("is_binary", th.ones(features_dim, dtype=th.bool))
+        # What follows from these, so that it is not worked out anew for each action.
+        self.register_buffer("center", th.zeros(features_dim), persistent=False)
+        self.register_buffer("gain", th.ones(features_dim), persistent=False)
+        self.register_load_state_dict_post_hook(RunningNormalization._follow)  # type: ignore[no-untyped-call]
 
     def update(self, features: th.Tensor) -> None:
         """
@@ -280,14 +286,23 @@ class RunningNormalization(th.nn.Module):
         self.variance.copy_(variance)
         self.count.copy_(total)
         self.is_binary.logical_and_(((features == 0) | (features == 1)).all(dim=0))
+        self._follow()
+
+    def _follow(self, *_: Any) -> None:
+        """Let the gains follow the statistics."""
+        deviation = self.variance.sqrt().clamp(min=1e-6)
+        self.center.copy_(th.where(self.is_binary, 0.0, self.mean))
+        self.gain.copy_(th.where(self.is_binary, 1.0, 1 / deviation))
 
     def forward(self, features: th.Tensor) -> th.Tensor:
         """
         :param features: ``(batch, n_before + features_dim)``
         :return: The normalised features, same shape
         """
-        before, features = features[:, : self.n_before], features[:, self.n_before :]
-        deviation = self.variance.sqrt().clamp(min=1e-6)
-        normalized = ((features - self.mean) / deviation).clamp(-self.bound, self.bound)
-        normalized = th.where(self.is_binary, features, normalized)
-        return normalized if self.n_before == 0 else th.cat([before, normalized], dim=1)
+        if self.n_before == 0:
+            return self._normalized(features)
+        before, others = features[:, : self.n_before], features[:, self.n_before :]
+        return th.cat([before, self._normalized(others)], dim=1)
+
+    def _normalized(self, features: th.Tensor) -> th.Tensor:
+        return ((features - self.center) * self.gain).clamp(-self.bound, self.bound)

@@ -7,13 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from stable_baselines3.common.utils import obs_as_tensor
 from torch import nn
 
 from sb3_angc.angc.action_values import ActionValues, as_tensors
@@ -322,23 +320,17 @@ class ANGCPolicy(BasePolicy):
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         # Operations on tensors alone, so that a policy can be exported.
-        values = self.values(self.controller, self.features(obs))
-        return self.action_parts.actions(self.action_parts.best(values))
+        return self._best(self.action_parts.outputs(self.controller, self.features(obs)))
+
+    def _best(self, outputs: th.Tensor) -> th.Tensor:
+        # Values rise with outputs: where one is largest, the other is.
+        return self.action_parts.actions(self.action_parts.best(outputs))
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)
-        values = self.values(self.controller, self.features(obs))
-        check_finite_tensor("The controller's value of an action", values)
-        return self.action_parts.actions(self.action_parts.best(values))
-
-    def act(self, observation: Any) -> np.ndarray[Any, Any]:
-        """
-        What ``predict`` says of observations that were checked when they came, while training.
-
-        :param observation: Of all environments, as numpy's or a dict of them
-        """
-        self.set_training_mode(False)
-        return self._predict(obs_as_tensor(observation, self.device)).cpu().numpy()
+        outputs = self.action_parts.outputs(self.controller, self.features(obs))
+        check_finite_tensor("The controller's value of an action", outputs)
+        return self._best(outputs)
 
     def save(self, path: str) -> None:
         """

@@ -23,7 +23,7 @@ from sb3_angc.angc import actions as actions_module
 from sb3_angc.angc import replay, update
 from sb3_angc.angc.actions import ActionParts, random_action
 from sb3_angc.angc.compiled import CompiledUpdate
-from sb3_angc.angc.exploration import KeptChoices, draw
+from sb3_angc.angc.exploration import KeptChoices, draw, random_actions
 from sb3_angc.diagnostics.plots import plot_epistemic_reward
 from tests.agents import TINY
 from tests.reference import trainable
@@ -287,7 +287,8 @@ def test_draws_of_a_discrete_action_are_those_of_dqn() -> None:
     """One number for each environment, then a sample of the space for each that explores."""
     space = spaces.Discrete(7, seed=3)
     set_random_seed(0)
-    explores, actions = draw(space, 3, 50, 0.3)
+    explores = draw(space, 50, 0.3)
+    actions = random_actions(space, 3, explores)
     after = np.random.rand()  # noqa: NPY002
     set_random_seed(0)
     space.seed(3)

@@ -201,6 +201,8 @@ def test_interrupted_at_any_moment() -> None:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, previous)
+        # Torch's optimizers switch it off while they move weights, and can be caught before they switch it on.
+        th.set_grad_enabled(True)
 
 
 def test_interrupted_while_waiting_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
