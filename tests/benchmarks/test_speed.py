@@ -177,8 +177,14 @@ def test_shares_of_a_profile_by_hand() -> None:
 
 def test_grid_covers_every_size_once() -> None:
     cells = growth.grid(FULL)
-    assert len({tuple(cell.items()) for cell in cells}) == len(cells) == 5 * 5 + 5 * 5
-    for axis, sizes in (("steps", FULL.steps), ("width", FULL.widths), ("batch", FULL.batches)):
+    assert len({tuple(cell.items()) for cell in cells}) == len(cells) == 3 * 3 + 3 * 2 + 2
+    axes = {
+        "steps": FULL.growth_steps,
+        "width": FULL.widths,
+        "batch": FULL.batches,
+        "depth": FULL.depths,
+    }
+    for axis, sizes in axes.items():
         assert [cell[axis] for cell in figure.along(cells, axis)] == list(sizes)
         others = set(growth.BASE) - {axis}
         assert all(cell[name] == growth.BASE[name] for cell in figure.along(cells, axis) for name in others)

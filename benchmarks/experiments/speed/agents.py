@@ -9,7 +9,9 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 
+from benchmarks.experiments.speed.plan import Plan
 from sb3_angc import ANGC
+from sb3_angc.angc.compiled import CompiledUpdate
 from sb3_angc.hyperparams import hyperparams
 
 Agent = TypeVar("Agent", bound=OffPolicyAlgorithm)
@@ -73,6 +75,18 @@ def angc(transitions: int, circuit: str = "settled", **arguments: Any) -> ANGC:
     policy_kwargs = {**hyperparams[ENVIRONMENT]["policy_kwargs"], **chosen["policy_kwargs"]}
     chosen["policy_kwargs"] = {**policy_kwargs, "circuit": circuit}
     return filled(ANGC, transitions, **chosen)
+
+
+def compiled(agent: ANGC, plan: Plan) -> ANGC:
+    """
+    The agent after what ``compile_updates=True`` does.
+
+    :param agent: that has made no update yet
+    :param plan: which compiler
+    """
+    agent.compile_updates = True
+    agent._compiled_update = CompiledUpdate(backend=plan.compiler)
+    return agent
 
 
 def dqn(transitions: int) -> DQN:

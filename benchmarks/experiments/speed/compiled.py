@@ -5,13 +5,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from benchmarks.experiments.speed import agents
 from benchmarks.experiments.speed.comparisons import UPDATES_A_CALL, Row, row, update_rows, updates
 from benchmarks.experiments.speed.plan import Plan
 from benchmarks.experiments.speed.timing import in_turn
 from sb3_angc import ANGC
-from sb3_angc.angc.compiled import CompiledUpdate
 
 # A faster path must gain this much.
 GAIN = 1.3
@@ -27,12 +27,7 @@ def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
     :param progress: told what is next
     """
 
-    def compile_updates(agent: ANGC) -> ANGC:
-        # What `compile_updates=True` does, with the plan's compiler
-        agent.compile_updates = True
-        agent._compiled_update = CompiledUpdate(backend=plan.compiler)
-        return agent
-
+    compile_updates = partial(agents.compiled, plan=plan)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as nothing_compiled_yet:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = nothing_compiled_yet
         for circuit in ("settled", "released"):

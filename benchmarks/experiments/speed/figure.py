@@ -12,7 +12,12 @@ from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
 from benchmarks.experiments.speed.growth import BASE
 from benchmarks.report import figures
 
-AXES = {"steps": "settling steps T", "width": "width of the hidden layers", "batch": "batch size"}
+AXES = {
+    "steps": "settling steps T",
+    "width": "width of the hidden layers",
+    "batch": "batch size",
+    "depth": "hidden layers",
+}
 
 
 def along(cells: Sequence[Mapping[str, Any]], axis: str) -> list[Mapping[str, Any]]:

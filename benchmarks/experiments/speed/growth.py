@@ -11,45 +11,37 @@ from benchmarks.experiments.speed.products import agent_update, bare
 from benchmarks.experiments.speed.timing import in_turn
 from sb3_angc import ANGC
 
-# Where one size varies, the others are these: width and batch of the LunarLander settings, and a second
-# sweep, which costs more than the first, since errors have moved by then.
-BASE = {"steps": 2, "width": 256, "batch": 128}
+# Where one size varies, the others are those of the LunarLander settings.
+BASE = {"steps": 1, "width": 256, "batch": 128, "depth": 2}
 WITHIN = 1.5
 FROM_WIDTH = 256
 
 
 def grid(plan: Plan) -> list[dict[str, int]]:
     """
-    The sizes to measure: steps by widths at one batch size, batches by widths at one number of steps.
+    The sizes to measure: each number of steps and each batch size at each width, and each depth.
 
     :param plan: which sizes
     """
-    base = {
-        name: size if size in sizes else sizes[0]
-        for (name, size), sizes in zip(BASE.items(), (plan.steps, plan.widths, plan.batches), strict=True)
-    }
-    cells = [
-        {"steps": steps, "width": width, "batch": base["batch"]}
-        for width, steps in product(plan.widths, plan.steps)
-    ]
-    cells += [
-        {"steps": base["steps"], "width": width, "batch": batch}
-        for width, batch in product(plan.widths, plan.batches)
-        if batch != base["batch"]
-    ]
-    return cells
+    axes = {"steps": plan.growth_steps, "width": plan.widths, "batch": plan.batches, "depth": plan.depths}
+    base = {name: size if size in axes[name] else axes[name][0] for name, size in BASE.items()}
+    cells = [{**base, "width": width, "steps": steps} for width, steps in product(plan.widths, axes["steps"])]
+    cells += [{**base, "width": width, "batch": batch} for width, batch in product(plan.widths, plan.batches)]
+    cells += [{**base, "depth": depth} for depth in plan.depths]
+    return [cell for number, cell in enumerate(cells) if cell not in cells[:number]]
 
 
-def agent(plan: Plan, steps: int, width: int) -> ANGC:
+def agent(plan: Plan, steps: int, width: int, depth: int) -> ANGC:
     """
-    The agent of the settled LunarLander row with other circuits.
+    The agent of the compiled, settled LunarLander row with other circuits.
 
-    :param plan: how many transitions
+    :param plan: how many transitions, and the compiler
     :param steps: ``T``
-    :param width: of both hidden layers
+    :param width: of the hidden layers
+    :param depth: their number
     """
-    kwargs = {"net_arch": [width, width], "circuit_kwargs": {"inference_steps": steps}}
-    return agents.angc(plan.transitions, policy_kwargs=kwargs)
+    kwargs = {"net_arch": [width] * depth, "circuit_kwargs": {"inference_steps": steps}}
+    return agents.compiled(agents.angc(plan.transitions, policy_kwargs=kwargs), plan)
 
 
 def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[dict[str, Any]]:
@@ -60,8 +52,8 @@ def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[dict[str,
     :param progress: told what is next
     """
     for cell in grid(plan):
-        progress(f"growth: T {cell['steps']}, width {cell['width']}, batch {cell['batch']}")
-        timed = agent(plan, cell["steps"], cell["width"])
+        progress(f"growth: {', '.join(f'{name} {size}' for name, size in cell.items())}")
+        timed = agent(plan, cell["steps"], cell["width"], cell["depth"])
         products = agent_update(timed.policy, cell["batch"])
         floor = bare(products)
 

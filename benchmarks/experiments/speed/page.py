@@ -90,6 +90,7 @@ def growth(section: Mapping[str, Any]) -> str:
     rows = [
         [
             str(cell["width"]),
+            str(cell["depth"]),
             str(cell["batch"]),
             str(cell["steps"]),
             seconds(cell["ours"]["processor"]),
@@ -100,10 +101,10 @@ def growth(section: Mapping[str, Any]) -> str:
     ]
     wide = [cell for cell in section["rows"] if cell["width"] >= FROM_WIDTH]
     within = sum(cell["ratio"]["processor"]["median"] <= WITHIN for cell in wide)
-    header = ["width", "batch", "T", "update", "products alone", "ratio"]
+    header = ["width", "hidden layers", "batch", "T", "update", "products alone", "ratio"]
     verdict = (
         f"At widths of {FROM_WIDTH} and above, {within} of {len(wide)} sizes are within {WITHIN} times the "
-        "products alone. Processor time, median of "
+        "products alone, compiled. Processor time, median of "
         f"{section['rows'][0]['pairs']} pairs."
     )
     return f"{verdict}\n\n{markdown(header, rows)}\n\n{made_with(section)}"

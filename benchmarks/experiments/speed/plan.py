@@ -14,9 +14,11 @@ class Plan:
     :param zoo_pairs: pairs of whole runs
     :param zoo_timesteps: budget of a whole run; ``None`` is that of its settings
     :param growth_pairs: of samples at each size
-    :param steps: inference steps ``T``
-    :param widths: of both hidden layers
+    :param steps: inference steps ``T`` of ``ngc``
+    :param growth_steps: inference steps ``T`` of growth
+    :param widths: of the hidden layers
     :param batches: sizes
+    :param depths: numbers of hidden layers
     :param profiled: calls of ``train()`` under the profiler
     :param device: of the section "gpu"
     :param gpu_widths: of both hidden layers there
@@ -32,8 +34,10 @@ class Plan:
     zoo_timesteps: int | None = None
     growth_pairs: int = 11
     steps: tuple[int, ...] = (1, 2, 5, 10, 20)
-    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    batches: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
+    growth_steps: tuple[int, ...] = (1, 5, 20)
+    widths: tuple[int, ...] = (64, 256, 1024)
+    batches: tuple[int, ...] = (32, 128, 1024)
+    depths: tuple[int, ...] = (2, 4, 8)
     profiled: int = 100
     device: str = "cuda"
     gpu_widths: tuple[int, ...] = (256, 1024)
@@ -56,8 +60,10 @@ QUICK = Plan(
     zoo_timesteps=2000,
     growth_pairs=3,
     steps=(1, 2),
+    growth_steps=(1, 2),
     widths=(16, 32),
     batches=(8, 16),
+    depths=(2, 3),
     profiled=3,
     device="cpu",
     gpu_widths=(16,),
