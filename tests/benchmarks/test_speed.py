@@ -227,6 +227,10 @@ def test_quick_run_writes_complete_files(tmp_path: Path, capsys: pytest.CaptureF
         "SB3 DQN, images of 36 x 36 x 4, batch 32, on cpu",
     ]
     assert all(row["ours"]["wall"] > 0 for row in results["gpu"]["rows"])
+    assert [row["name"].split(", ")[3] for row in results["images"]["rows"]] == [
+        "as it is / SB3 DQN",
+        "traced",
+    ]
     memory = results["table"]["rows"][-1]
     assert 100 * 2**20 < memory["ours"]["bytes"] < 4 * 2**30  # torch alone is more than 100 MiB
     assert len(results["growth"]["rows"]) == len(growth.grid(QUICK))

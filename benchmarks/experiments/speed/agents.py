@@ -17,6 +17,8 @@ from sb3_angc.hyperparams import hyperparams
 Agent = TypeVar("Agent", bound=OffPolicyAlgorithm)
 
 ENVIRONMENT = "LunarLander-v3"
+MINATAR = "MinAtar/Breakout-v1"
+MINATAR_IS_MISSING = "MinAtar is not installed: pip install 'sb3_angc[minatar]'"
 SBX_IS_MISSING = "SBX is not installed: pip install 'sb3_angc[sbx]'"
 
 
@@ -50,16 +52,19 @@ def has_sbx() -> bool:
     return importlib.util.find_spec("sbx") is not None
 
 
-def filled(algorithm: type[Agent], transitions: int, **arguments: Any) -> Agent:
+def filled(
+    algorithm: type[Agent], transitions: int, environment: str = ENVIRONMENT, **arguments: Any
+) -> Agent:
     """
     An agent that has acted at random for a while and learned nothing yet.
 
     :param algorithm: its class
     :param transitions: how long
+    :param environment: its id
     :param arguments: of the class
     """
     arguments = {**arguments, "learning_starts": transitions, "seed": 0, "device": "cpu"}
-    agent = algorithm(env=gym.make(ENVIRONMENT), **arguments)
+    agent = algorithm(env=gym.make(environment), **arguments)
     return agent.learn(transitions)
 
 
@@ -96,6 +101,20 @@ def dqn(transitions: int) -> DQN:
     :param transitions: in its buffer
     """
     return filled(DQN, transitions, **peer_settings())
+
+
+def minatar(transitions: int) -> tuple[ANGC, DQN]:
+    """
+    ANGC and SB3's DQN for MinAtar's Breakout, with the same layers and the settings of the study.
+
+    :param transitions: in their buffers
+    """
+    from benchmarks.environments.minatar import SETTINGS, DQNPolicy
+
+    ours = {name: value for name, value in hyperparams[MINATAR].items() if name != "n_timesteps"}
+    theirs = {name: value for name, value in SETTINGS["default"].items() if name != "n_timesteps"}
+    dqn = filled(DQN, transitions, MINATAR, **{**theirs, "policy": DQNPolicy})
+    return filled(ANGC, transitions, MINATAR, **ours), dqn
 
 
 def sbx_dqn(transitions: int) -> OffPolicyAlgorithm:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch as th
 
-from benchmarks.experiments.speed import breakdown, comparisons, compiled, figure, gpu, growth, page
+from benchmarks.experiments.speed import breakdown, comparisons, compiled, figure, gpu, growth, images, page
 from benchmarks.experiments.speed.plan import FULL, QUICK, Plan
 from benchmarks.report import pages
 from benchmarks.runner.errors import Parser
@@ -57,6 +57,8 @@ def measure(section: str, plan: Plan, load: float) -> dict[str, Any]:
         measured["rows"] = list(growth.measure(plan, progress))
     elif section == "compiled":
         measured["rows"] = list(compiled.measure(plan, progress))
+    elif section == "images":
+        measured["rows"] = list(images.measure(plan, progress))
     elif section == "gpu":
         measured["rows"] = list(gpu.measure(plan, progress))
         if th.cuda.is_available():

@@ -133,7 +133,14 @@ def compiled(section: Mapping[str, Any]) -> str:
     return table(section) + (f"\n\nCompiling took {' and '.join(took)}." if took else "")
 
 
-SECTIONS = {"table": table, "growth": growth, "profile": profile, "compiled": compiled, "gpu": table}
+SECTIONS = {
+    "table": table,
+    "growth": growth,
+    "profile": profile,
+    "compiled": compiled,
+    "images": table,
+    "gpu": table,
+}
 
 
 def texts(results: Mapping[str, Any]) -> dict[str, str]:
