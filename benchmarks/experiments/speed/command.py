@@ -57,6 +57,8 @@ def measure(section: str, plan: Plan, load: float) -> dict[str, Any]:
         measured["rows"] = list(growth.measure(plan, progress))
     elif section == "compiled":
         measured["rows"] = list(compiled.measure(plan, progress))
+    elif section == "sbx":
+        measured["rows"] = comparisons.sbx_rows(plan, progress)
     elif section == "images":
         measured["rows"] = list(images.measure(plan, progress))
     elif section == "gpu":

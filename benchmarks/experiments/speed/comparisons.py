@@ -21,6 +21,7 @@ Prepare = Callable[[ANGC], ANGC]
 UPDATES_A_CALL = 4
 SBX_UPDATES = (128, 10, 4)
 PREDICTIONS = 50
+PEERS = {"dqn": "SB3 DQN", "sbx_dqn": "SBX DQN"}
 
 
 def as_it_is(agent: ANGC) -> ANGC:
@@ -145,12 +146,24 @@ def update_rows(
 
 def zoo_rows(plan: Plan, progress: Callable[[str], object]) -> list[Row]:
     """
-    Measure whole runs: time, and peak resident memory.
+    Measure whole runs beside SB3's DQN: time, and peak resident memory.
 
     :param plan: how much
     :param progress: told what is next
     """
     return [row for task in zoo_run.TASKS for row in task_rows(task, plan, progress)]
+
+
+def sbx_rows(plan: Plan, progress: Callable[[str], object]) -> list[Row]:
+    """
+    Measure whole runs beside SBX's DQN.
+
+    :param plan: how much
+    :param progress: told what is next
+    """
+    if not agents.has_sbx():
+        return [{"name": "RL Zoo runs, ANGC / SBX DQN", "at_most": 1.0, "missing": agents.SBX_IS_MISSING}]
+    return [row for task in zoo_run.SBX_TASKS for row in task_rows(task, plan, progress)]
 
 
 def task_rows(task: zoo_run.Task, plan: Plan, progress: Callable[[str], object]) -> list[Row]:
@@ -162,16 +175,16 @@ def task_rows(task: zoo_run.Task, plan: Plan, progress: Callable[[str], object])
     :param progress: told what is next
     """
     compiled = task.compiled and plan.compiler == "inductor"
-    runs: dict[str, list[zoo_run.Run]] = {"angc": [], "dqn": []}
+    runs: dict[str, list[zoo_run.Run]] = {"angc": [], task.peer: []}
     for seed in range(plan.zoo_pairs):
         for algorithm, done in runs.items():
             progress(f"RL Zoo run of {algorithm} on {task.environment}, seed {seed}")
             compiles = compiled and algorithm == "angc"
             done.append(zoo_run.run(task.environment, algorithm, compiles, seed, plan.zoo_timesteps))
-    ours, theirs = runs["angc"], runs["dqn"]
+    ours, theirs = runs["angc"], runs[task.peer]
     budget = plan.zoo_timesteps or int(hyperparams[task.environment]["n_timesteps"])
     how = ", compiled" if compiled else ""
-    name = f"RL Zoo run on {task.environment}, {budget} steps, ANGC{how} / SB3 DQN"
+    name = f"RL Zoo run on {task.environment}, {budget} steps, ANGC{how} / {PEERS[task.peer]}"
     times = Pairs(*([Sample(run.wall, run.processor) for run in side] for side in (ours, theirs)))
     memory = [[run.peak_memory for run in side] for side in (ours, theirs)]
     return [

@@ -135,6 +135,7 @@ def compiled(section: Mapping[str, Any]) -> str:
 
 SECTIONS = {
     "table": table,
+    "sbx": table,
     "growth": growth,
     "profile": profile,
     "compiled": compiled,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.runner.errors import BenchmarkError
@@ -19,20 +19,23 @@ from benchmarks.runner.provenance import ROOT
 @dataclass(frozen=True)
 class Task:
     """
-    A whole run to be timed, of ANGC and of DQN with the settings of each for the environment.
+    A whole run to be timed, of ANGC and of a peer with the settings of each for the environment.
 
     :param environment: its id
     :param compiled: whether ANGC's updates are compiled
-    :param at_most: the goal, what ANGC may take of DQN's time
+    :param at_most: the goal, what ANGC may take of the peer's time
+    :param peer: RL Zoo's name of the other algorithm
     """
 
     environment: str
     compiled: bool
     at_most: float
+    peer: str = "dqn"
 
 
 # Both have the same layers, batches and number of updates on LunarLander-v3.
 TASKS = (Task("CartPole-v1", False, 1.0), Task("LunarLander-v3", True, 0.75))
+SBX_TASKS = tuple(replace(task, at_most=1.0, peer="sbx_dqn") for task in TASKS)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def run(environment: str, algorithm: str, compiled: bool, seed: int, n_timesteps
     Train with the algorithm's own settings for an environment.
 
     :param environment: its id
-    :param algorithm: ``"angc"`` or ``"dqn"``
+    :param algorithm: ``"angc"``, ``"dqn"`` or ``"sbx_dqn"``
     :param compiled: whether updates are compiled, of ``"angc"`` alone
     :param seed: of the run
     :param n_timesteps: budget; ``None`` is that of the settings
