@@ -16,10 +16,12 @@ pytest.importorskip("yaml", reason="pyyaml is in the extra 'extra'")
 from sb3_angc import ANGC
 from sb3_angc.agents import FOLDER, RECORD, agent_folder, agent_record, shipped_agents
 from sb3_angc.angc.tuned import make_tuned_env
+from sb3_angc.hyperparams import tuned_settings
 
 SHIPPED = shipped_agents()
 EPISODES = 5
-LARGEST = 3_000_000  # bytes
+LARGEST = 1_000_000  # bytes
+SMALLER = {"MinAtar/Breakout-v1": 48}  # with the tuned layers the file has 2.3 MB
 PACKAGES = {"LunarLander-v3": "Box2D", "MinAtar/Breakout-v1": "minatar"}
 
 
@@ -51,7 +53,13 @@ def test_reaches_the_recorded_score(name: str) -> None:
 def test_record_says_how_the_agent_was_made(name: str) -> None:
     record = agent_record(name)
     assert record["env_id"] == name
-    assert record["command"] == f"python -m tools.make_agent --env {name} --seed {record['seed']}"
+    command = f"python -m tools.make_agent --env {name} --seed {record['seed']}"
+    tuned = {**tuned_settings(name), "compile_updates": True}
+    if name in SMALLER:
+        command += f" --net-arch {SMALLER[name]}"
+        tuned["policy_kwargs"]["net_arch"] = [SMALLER[name]]
+    assert record["command"] == command
+    assert record["settings"] == tuned
     assert record["steps"] == record["settings"]["n_timesteps"]
     assert record["seed"] in range(10)  # a reporting seed
     assert re.fullmatch("[0-9a-f]{40}", record["commit"]["commit"])
@@ -74,13 +82,14 @@ def test_the_command_makes_an_agent_and_its_record(tmp_path: Path, capsys: Any) 
     pytest.importorskip("rl_zoo3", reason="the versions of a record are those of the extra 'zoo', too")
     from tools.make_agent import EVALUATION_SEED_OFFSET, main
 
-    command = ["--env", "MountainCar-v0", "--seed", "3", "--steps", "32", "--episodes", "2"]
-    assert main([*command, "--output", str(tmp_path)]) == 0
+    command = ["--env", "MountainCar-v0", "--seed", "3", "--steps", "32", "--net-arch", "8", "4"]
+    assert main([*command, "--episodes", "2", "--output", str(tmp_path)]) == 0
     folder = tmp_path / "MountainCar-v0"
     record = json.loads((folder / RECORD).read_text())
     assert "mean return -200.0 +/- 0.0 over 2 episodes" in capsys.readouterr().out
-    assert record["command"] == "python -m tools.make_agent --env MountainCar-v0 --seed 3 --steps 32"
+    assert record["command"] == "python -m tools.make_agent " + " ".join(command)
     assert (record["seed"], record["steps"], record["returns"]) == (3, 32, [-200.0, -200.0])
     agent = ANGC.load_safe(folder, device="cpu")
     assert (agent.seed, agent.num_timesteps) == (3, 32)
+    assert agent.policy.net_arch == record["settings"]["policy_kwargs"]["net_arch"] == [8, 4]
     assert EVALUATION_SEED_OFFSET > 100_000
