@@ -102,8 +102,11 @@ def column(rows: Sequence[float]) -> tuple[Figure, list[Axes]]:
 
     :param rows: height of each, in inches
     """
-    figure = Figure(figsize=(WIDTH, sum(rows) + 0.75 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, sum(rows) + 0.9 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows).flatten()
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(h_pad=0.12)  # inches, so that a title is nearer to its panel than to the one above
     return figure, list(panels)
 
 
