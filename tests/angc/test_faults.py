@@ -201,7 +201,7 @@ def test_interrupted_at_any_moment() -> None:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, previous)
-        # Torch's optimizers switch it off while they move weights, and can be caught before they switch it on.
+        # Torch's optimizers switch it off while they move weights, and can be caught before it is on again.
         th.set_grad_enabled(True)
 
 
