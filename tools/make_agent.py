@@ -4,7 +4,7 @@ Trains one of the agents that come with the package, and measures it::
     python -m tools.make_agent --env CartPole-v1 --seed 0
 
 The last policy is taken as training leaves it, and there is one run: no seed or checkpoint is chosen by
-its score.
+its score. ``--net-arch`` is for smaller layers than the tuned ones, where the file would be too large.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ EVALUATION_SEED_OFFSET = 1_000_000
 
 
 def make_agent(
-    env_id: str, seed: int, output: Path, steps: int | None = None, episodes: int = EPISODES
+    env_id: str,
+    seed: int,
+    output: Path,
+    steps: int | None = None,
+    episodes: int = EPISODES,
+    net_arch: list[int] | None = None,
 ) -> Path:
     """
     :param env_id: Id of an environment with tuned settings
@@ -42,11 +47,16 @@ def make_agent(
     :param output: Folder in which the agent gets one of its own
     :param steps: Steps of training, ``None`` for those that are tuned
     :param episodes: Of the evaluation
+    :param net_arch: Sizes of both circuits' hidden layers, ``None`` for those that are tuned
     :return: The agent's folder
     """
+    settings = {**tuned_settings(env_id), "compile_updates": True}
+    if net_arch:
+        settings["policy_kwargs"] = {**settings["policy_kwargs"], "net_arch": net_arch}
     made_with = provenance()  # before anything is written
     started = time.monotonic()
-    model = ANGC.tuned(env_id, seed=seed, device="cpu", compile_updates=True)
+    changes = {name: settings[name] for name in ("compile_updates", "policy_kwargs")}
+    model = ANGC.tuned(env_id, seed=seed, device="cpu", **changes)
     model.learn(steps or model.budget)
     seconds = time.monotonic() - started
     folder = output / folder_name(env_id)
@@ -58,8 +68,9 @@ def make_agent(
         "seed": seed,
         "steps": model.num_timesteps,
         "command": f"python -m tools.make_agent --env {env_id} --seed {seed}"
-        + (f" --steps {steps}" if steps else ""),
-        "settings": {**tuned_settings(env_id), "compile_updates": True},
+        + (f" --steps {steps}" if steps else "")
+        + (f" --net-arch {' '.join(map(str, net_arch))}" if net_arch else ""),
+        "settings": settings,
         "mean_return": round(float(np.mean(returns)), 2),
         "std_return": round(float(np.std(returns)), 2),
         "episodes": episodes,
@@ -100,10 +111,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--episodes", type=int, default=EPISODES, help="of the evaluation (default: %(default)s)"
     )
+    parser.add_argument(
+        "--net-arch", type=int, nargs="+", help="sizes of the hidden layers (default: as tuned)"
+    )
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder (default: that of the package)")
     options = parser.parse_args(arguments)
     th.set_num_threads(1)  # more threads only slow small layers down
-    folder = make_agent(options.env, options.seed, options.output, options.steps, options.episodes)
+    folder = make_agent(
+        options.env, options.seed, options.output, options.steps, options.episodes, options.net_arch
+    )
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     print(
         f"{options.env}: mean return {record['mean_return']} +/- {record['std_return']} over "

@@ -174,8 +174,9 @@ def report(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> st
     lines = [
         f"Friedman's function, mean over seeds {seeds}; {HIDDEN} relu units, Adam, learning rate "
         f"{LEARNING_RATE} falling to 0, {STEPS} steps of {BATCH_SIZE}. "
-        "Command: `python -m benchmarks ladder`. Lists run from the input to the output; cosines are "
-        "means over training, activities root mean squares of hidden layers, settled with the output free.",
+        f"Command: `python -m benchmarks ladder --seeds {' '.join(map(str, seeds))}`. "
+        "Lists run from the input to the output; cosines are means over training, "
+        "activities root mean squares of hidden layers, settled with the output free.",
         "",
         "| circuit | test error | cosine with the gradient | cosine of W and E.T | energy left "
         "| activity at the end |",
@@ -218,12 +219,12 @@ def draw(cells: dict[tuple[str, int], dict[str, Any]], seeds: list[int]) -> Figu
             place = row + 0.5 * (layer + 0.5) / layers - 0.25
             look = {"color": figures.COLORS[layer], "markersize": 3.5, "linestyle": "", "label": name}
             cosines.plot(cosine, place, figures.MARKERS[layer], **look)
-    figures.label_rows(errors, labels)
-    errors.tick_params(axis="y", labelsize=8)
+    figures.label_rows(errors, [label.replace("ngc without:", "without") for label in labels])
+    errors.tick_params(axis="y", labelsize=9)
     for panel in (errors, cosines):
         panel.grid(axis="y", visible=True)
     errors.set_xscale("log")
     errors.set_xlabel("test error / variance")
     cosines.set_xlabel("cosine with\nminus the gradient")
-    figure.legend(loc="outside upper center", ncols=layers, fontsize=8, handletextpad=0, columnspacing=1)
+    figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
     return figure

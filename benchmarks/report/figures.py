@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from benchmarks.report import statistics
 from benchmarks.report.comparison import Comparison
@@ -102,7 +103,9 @@ def column(rows: Sequence[float]) -> tuple[Figure, list[Axes]]:
 
     :param rows: height of each, in inches
     """
-    figure = Figure(figsize=(WIDTH, sum(rows) + 0.75 * len(rows)), layout="constrained")
+    # In inches: a title is nearer to its panel than to the one above.
+    layout = ConstrainedLayoutEngine(h_pad=0.12)
+    figure = Figure(figsize=(WIDTH, sum(rows) + 0.9 * len(rows)), layout=layout)
     panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows).flatten()
     return figure, list(panels)
 

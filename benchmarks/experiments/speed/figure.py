@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from benchmarks.experiments.speed.growth import BASE
 from benchmarks.report import figures
@@ -63,7 +63,8 @@ def growth(cells: Sequence[Mapping[str, Any]]) -> Figure:
         panel.set_xticks(sizes)
         panel.xaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_major_formatter(ScalarFormatter())
-        panel.yaxis.set_major_formatter(ScalarFormatter())
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter(NullFormatter())
         low, high = np.log10(panel.get_ylim())
         places = {label: float((end - low) / (high - low)) for label, end in ends.items()}
