@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -50,12 +51,12 @@ def make_agent(
     :param net_arch: Sizes of both circuits' hidden layers, ``None`` for those that are tuned
     :return: The agent's folder
     """
-    settings = {**tuned_settings(env_id), "compile_updates": True}
+    tuned = tuned_settings(env_id)
+    changes: dict[str, Any] = {"compile_updates": True}
     if net_arch:
-        settings["policy_kwargs"] = {**settings["policy_kwargs"], "net_arch": net_arch}
+        changes["policy_kwargs"] = {**tuned.get("policy_kwargs", {}), "net_arch": net_arch}
     made_with = provenance()  # before anything is written
     started = time.monotonic()
-    changes = {name: settings[name] for name in ("compile_updates", "policy_kwargs")}
     model = ANGC.tuned(env_id, seed=seed, device="cpu", **changes)
     model.learn(steps or model.budget)
     seconds = time.monotonic() - started
@@ -70,7 +71,7 @@ def make_agent(
         "command": f"python -m tools.make_agent --env {env_id} --seed {seed}"
         + (f" --steps {steps}" if steps else "")
         + (f" --net-arch {' '.join(map(str, net_arch))}" if net_arch else ""),
-        "settings": settings,
+        "settings": {**tuned, **changes},
         "mean_return": round(float(np.mean(returns)), 2),
         "std_return": round(float(np.std(returns)), 2),
         "episodes": episodes,

@@ -142,7 +142,8 @@ class ExploringAlgorithm(ResumableAlgorithm):
             rate = None if in_warm_up else self.exploration_rate
             actions = self._explore(n_envs, rate, self._act, keeps)
         else:
-            actions, _ = self.predict(self._last_obs)  # type: ignore[arg-type]  # set before any step
+            assert self._last_obs is not None, "self._last_obs was not set"
+            actions, _ = self.predict(self._last_obs)
         is_scaled = isinstance(self.action_space, spaces.Box)
         return actions, self.policy.scale_action(actions) if is_scaled else actions
 

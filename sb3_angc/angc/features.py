@@ -272,7 +272,8 @@ class RunningNormalization(th.nn.Module):
         # What follows from these, so that it is not worked out anew for each action.
         self.register_buffer("center", th.zeros(features_dim), persistent=False)
         self.register_buffer("gain", th.ones(features_dim), persistent=False)
-        self.register_load_state_dict_post_hook(RunningNormalization._follow)  # type: ignore[no-untyped-call]
+        call_when_loaded: Any = self.register_load_state_dict_post_hook  # torch has no types for it
+        call_when_loaded(RunningNormalization._follow)
 
     def update(self, features: th.Tensor) -> None:
         """

@@ -9,12 +9,11 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from benchmarks.experiments.speed.agents import ENVIRONMENT
+from benchmarks.experiments.speed.agents import ENVIRONMENT, compiled
 from benchmarks.experiments.speed.comparisons import UPDATES_A_CALL, Row, row, updates
 from benchmarks.experiments.speed.plan import Plan
 from benchmarks.experiments.speed.timing import Pairs, Work, in_turn
 from sb3_angc import ANGC
-from sb3_angc.angc.compiled import CompiledUpdate
 
 # At the smallest size the calls alone take time, at the largest the products do.
 AT_MOST_SMALL, AT_MOST = 0.2, 0.6
@@ -76,10 +75,7 @@ def make(
         device=plan.device,
     )
     agent.learn(n)
-    if isinstance(agent, ANGC):
-        agent.compile_updates = True
-        agent._compiled_update = CompiledUpdate(backend=plan.compiler)
-    return agent
+    return compiled(agent, plan) if isinstance(agent, ANGC) else agent
 
 
 def timed(ours: OffPolicyAlgorithm, theirs: OffPolicyAlgorithm, batch_size: int, plan: Plan) -> Pairs:
