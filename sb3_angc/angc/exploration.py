@@ -13,6 +13,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_angc.angc.actions import random_action
 from sb3_angc.angc.policies import ANGCPolicy
+from sb3_angc.angc.replay import SuccessorReplayBuffer
 from sb3_angc.saving.resuming import ResumableAlgorithm
 
 Array = np.ndarray[Any, Any]
@@ -92,6 +93,9 @@ class ExploringAlgorithm(ResumableAlgorithm):
     exploration_rate: float
     exploration_steps: int
     _kept_choices: KeptChoices | None = None
+    # Whether any part was random of each action that was chosen last, and of each that is being taken
+    _explored: Any = False
+    _was_random: Any = False
 
     def predict(
         self,
@@ -137,6 +141,7 @@ class ExploringAlgorithm(ResumableAlgorithm):
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[Array, Array]:
         """As SB3's, but random numbers of a Box are among its values, and random choices may be kept."""
+        self._explored = False  # a subclass may choose by itself
         in_warm_up, keeps = self.num_timesteps < learning_starts, self.exploration_steps > 1
         if in_warm_up or keeps:
             rate = None if in_warm_up else self.exploration_rate
@@ -144,6 +149,7 @@ class ExploringAlgorithm(ResumableAlgorithm):
         else:
             assert self._last_obs is not None, "self._last_obs was not set"
             actions, _ = self.predict(self._last_obs)
+        self._was_random = self._explored  # before a callback asks for other actions
         is_scaled = isinstance(self.action_space, spaces.Box)
         return actions, self.policy.scale_action(actions) if is_scaled else actions
 
@@ -162,12 +168,14 @@ class ExploringAlgorithm(ResumableAlgorithm):
         :return: Random actions where the agent explores, and the best ones where it does not
         """
         explores = draw(self.action_space, n, rate)
+        self._explored = explores.reshape(n, -1).any(axis=1)
         if not keeps and not explores.any():
             return best()
         actions = random_actions(self.action_space, self.policy.action_bins, explores)
         if keeps:
             self._kept_choices = self._kept_choices or KeptChoices()
             explores, actions = self._kept_choices(explores, actions, self.exploration_steps)
+            self._explored = explores.reshape(n, -1).any(axis=1)
         return actions if explores.all() else np.where(explores, actions, best())
 
     def _store_transition(
@@ -180,5 +188,7 @@ class ExploringAlgorithm(ResumableAlgorithm):
         infos: list[dict[str, Any]],
     ) -> None:
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if isinstance(replay_buffer, SuccessorReplayBuffer):
+            replay_buffer.note_random_choices(self._was_random)
         if self._kept_choices is not None:
             self._kept_choices.end(dones)

@@ -19,6 +19,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, ReplayBufferSample
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_angc.angc.policies import ANGCPolicy
+from sb3_angc.common.checks import require
 
 DEFAULT_N_STEPS = 5
 # Batches are sampled together up to so many numbers in all their observations and actions.
@@ -43,9 +44,32 @@ class SuccessorSamples(NamedTuple):
 
 class SuccessorReplayBuffer(NStepReplayBuffer):
     """
-    Replay buffer of n-step returns that also gives the observation one step later. Its parameters are those
-    of SB3's ``NStepReplayBuffer``, and so are its samples, from the same draws.
+    Replay buffer of n-step returns that also gives the observation one step later. A return ends before the
+    first random choice that comes after its first transition, as traces do in Watkins's Q(lambda) (Sutton &
+    Barto 2018, section 12.10): what exploring costs is not what the best actions are worth.
+    Parameters are those of SB3's ``NStepReplayBuffer``; where no choice was random, so are its samples, from
+    the same draws.
+
+    :param cut_at_random_choices: Whether returns end there, or hold what random choices earned, as DQN's do
+    :raises ValueError: If that is not told by True or False
     """
+
+    def __init__(self, *args: Any, cut_at_random_choices: bool = True, **kwargs: Any) -> None:
+        is_flag = isinstance(cut_at_random_choices, bool)
+        require("cut_at_random_choices", cut_at_random_choices, is_flag, "True or False")
+        super().__init__(*args, **kwargs)
+        self.cut_at_random_choices = cut_at_random_choices
+        self.was_random = np.zeros((self.buffer_size, self.n_envs), bool)
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        self.was_random[self.pos] = False
+        super().add(*args, **kwargs)
+
+    def note_random_choices(self, are_random: np.ndarray[Any, Any] | bool) -> None:
+        """
+        :param are_random: Whether the newest action of each environment was a random choice, ``(n_envs,)``
+        """
+        self.was_random[self.pos - 1] = are_random
 
     def _get_samples(  # type: ignore[override]  # SB3's tuple of samples cannot be extended
         self, batch_inds: np.ndarray[Any, Any], env: VecNormalize | None = None
@@ -56,6 +80,8 @@ class SuccessorReplayBuffer(NStepReplayBuffer):
         # A trajectory ends where its episode does, and at the newest transition.
         ends = (self.dones[steps, each_env] > 0) | (self.timeouts[steps, each_env] > 0)
         ends |= steps == (self.pos - 1) % self.buffer_size
+        if self.cut_at_random_choices:
+            ends |= self.was_random[(steps + 1) % self.buffer_size, each_env]
         counts = np.cumsum(ends, axis=1) - ends == 0  # up to the first end, which counts as well
         n_counted = counts.sum(axis=1, keepdims=True)
         last = (batch_inds + n_counted[:, 0] - 1) % self.buffer_size
@@ -150,7 +176,8 @@ def choose_buffer(
     :return: Class and arguments of the replay buffer; ``None`` leaves the choice to SB3. Parameters as in
         :func:`choose_n_steps`.
     """
-    if replay_buffer_class is None and n_steps > 1 and not has_parts:
+    is_ours = n_steps > 1 or "cut_at_random_choices" in replay_buffer_kwargs
+    if replay_buffer_class is None and is_ours and not has_parts:
         replay_buffer_class = SuccessorReplayBuffer
     if sums_steps(replay_buffer_class):
         replay_buffer_kwargs = {**replay_buffer_kwargs, "n_steps": n_steps, "gamma": gamma}

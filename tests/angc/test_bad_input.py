@@ -36,6 +36,10 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"batch_size": 0}, "batch_size=0 is not allowed: it must be an integer of at least 1"),
     ({"buffer_size": -5}, "buffer_size=-5 is not allowed"),
     ({"n_steps": 0}, "n_steps=0 is not allowed"),
+    (
+        {"replay_buffer_kwargs": {"cut_at_random_choices": "no"}},
+        "cut_at_random_choices='no' is not allowed: it must be True or False",
+    ),
     ({"exploration_steps": 0}, "exploration_steps=0 is not allowed: it must be an integer of at least 1"),
     ({"target_update_interval": 0}, "target_update_interval=0 is not allowed"),
     ({"gamma": 1.5}, "gamma=1.5 is not allowed: it must be a number from 0 to 1"),

@@ -10,8 +10,10 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import NStepReplayBuffer
 from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_angc import ANGC
+from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.angc.replay import SuccessorReplayBuffer
 from tests.agents import TINY
 from tests.envs import ScriptedEnv
@@ -47,7 +49,8 @@ def test_one_step_beside_n_steps(n_envs: int) -> None:
 def test_generator_learns_one_step_and_controller_n(tmp_path: Path) -> None:
     env = ScriptedEnv(lambda k: (float(k % 1000) / 100, 0.0, False, False))
     settings = {**TINY, "policy_kwargs": {"net_arch": [16], "normalize_features": False}}
-    model = ANGC(env, n_steps=4, **settings).learn(300)
+    uncut = {"cut_at_random_choices": False}
+    model = ANGC(env, n_steps=4, replay_buffer_kwargs=uncut, **settings).learn(300)
     batch = model.sample(64)
     inside = (batch.features < 2.9).all(dim=1)  # not at the end of what is in the buffer
     th.testing.assert_close(batch.successor_features[inside], batch.features[inside] + 0.01)
@@ -103,3 +106,75 @@ def test_steps_of_a_replay_class_given_by_name(arguments: dict[str, Any], n_step
     model = ANGC(env, replay_buffer_class=SuccessorReplayBuffer, gamma=0.9, **arguments, **TINY)
     assert isinstance(model.replay_buffer, SuccessorReplayBuffer)
     assert (model.n_steps, model.replay_buffer.n_steps, model.replay_buffer.gamma) == (n_steps, n_steps, 0.9)
+
+
+def test_returns_end_before_the_next_random_choice() -> None:
+    """Worked by hand: rewards 0 to 9 in steps 0 to 9, random choices in steps 0, 3 and 4."""
+    kind = SuccessorReplayBuffer
+    space = spaces.Box(-1e3, 1e3, (1,))
+    for cut in (True, False):
+        buffer = kind(20, space, spaces.Discrete(2), "cpu", n_steps=3, gamma=0.5, cut_at_random_choices=cut)
+        for k in range(10):
+            buffer.add(
+                np.array([[k]]), np.array([[k + 1]]), np.zeros((1, 1)), np.array([k]), np.array([False]), [{}]
+            )
+            buffer.note_random_choices(np.array([k in (0, 3, 4)]))
+        samples: Any = buffer._get_samples(np.arange(10))
+        rewards = {
+            True: [0 + 1 / 2 + 2 / 4, 1 + 2 / 2, 2, 3, 4 + 5 / 2 + 6 / 4],
+            False: [
+                0 + 1 / 2 + 2 / 4,
+                1 + 2 / 2 + 3 / 4,
+                2 + 3 / 2 + 4 / 4,
+                3 + 4 / 2 + 5 / 4,
+                4 + 5 / 2 + 6 / 4,
+            ],
+        }
+        bootstraps = {True: [3, 3, 3, 4, 7], False: [3, 4, 5, 6, 7]}
+        discounts = {True: [1 / 8, 1 / 4, 1 / 2, 1 / 2, 1 / 8], False: [1 / 8] * 5}
+        assert samples.rewards[:5, 0].tolist() == rewards[cut]
+        assert samples.next_observations[:5, 0].tolist() == bootstraps[cut]
+        assert samples.discounts[:5, 0].tolist() == discounts[cut]
+        assert (samples.dones == 0).all()
+        assert samples.successors[:, 0].tolist() == list(range(1, 11))
+
+
+def test_random_choices_of_an_earlier_round_are_forgotten() -> None:
+    buffer = SuccessorReplayBuffer(3, spaces.Box(-1e3, 1e3, (1,)), spaces.Discrete(2), "cpu")
+    for k in range(5):
+        buffer.add(
+            np.array([[k]]), np.array([[k + 1]]), np.zeros((1, 1)), np.array([k]), np.array([False]), [{}]
+        )
+        if k < 3:
+            buffer.note_random_choices(True)
+    assert buffer.was_random[:, 0].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("exploration_steps", [1, 3])
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_the_buffer_knows_which_choices_were_random(n_envs: int, exploration_steps: int) -> None:
+    """The best action is always 0, and a callback asks for random actions in between."""
+
+    class First(ANGCPolicy):
+        def _predict(self, obs: Any, deterministic: bool = True) -> th.Tensor:
+            return super()._predict(obs, deterministic) * 0
+
+    def ask(locals_: dict[str, Any], _: dict[str, Any]) -> bool:
+        locals_["self"].predict(locals_["new_obs"], deterministic=False)
+        return True
+
+    def make() -> ScriptedEnv:
+        env = ScriptedEnv(lambda k: (float(k % 7), 0.0, False, k % 10 == 9))
+        env.action_space = spaces.Discrete(1000)
+        return env
+
+    settings = {**TINY, "exploration_initial_eps": 0.3, "exploration_final_eps": 0.3, "learning_starts": 20}
+    model = ANGC(First, DummyVecEnv([make] * n_envs), exploration_steps=exploration_steps, **settings)
+    model.learn(200 * n_envs, callback=ask)
+    buffer = model.replay_buffer
+    assert isinstance(buffer, SuccessorReplayBuffer)
+    was_random, actions = buffer.was_random[: buffer.pos], buffer.actions[: buffer.pos, :, 0]
+    # One random choice of a thousand is 0 as well
+    assert np.mean(was_random == (actions != 0)) > 0.97
+    assert was_random[: 20 // n_envs].all()
+    assert 0.2 < was_random[20:].mean() < (0.45 if exploration_steps == 1 else 0.7)

@@ -24,6 +24,7 @@ NO_TIMEOUTS = {"handle_timeout_termination": False}
     [
         ({}, SuccessorReplayBuffer),
         ({"n_steps": 1}, ReplayBuffer),
+        ({"n_steps": 1, "replay_buffer_kwargs": {"cut_at_random_choices": False}}, SuccessorReplayBuffer),
         ({"optimize_memory_usage": True, "replay_buffer_kwargs": NO_TIMEOUTS}, ReplayBuffer),
         ({"replay_buffer_class": ReplayBuffer}, ReplayBuffer),
         (

@@ -48,6 +48,9 @@ def test_dqn_of_the_same_settings_lacks_what_is_not_dqn(environment: str, tmp_pa
     [(key, dqn_net)] = dqn.pop("policy_kwargs").items()
     assert (key, dqn_net) == ("net_arch", angc_net["controller"] if isinstance(angc_net, dict) else angc_net)
     only_angc = {"alpha_epistemic", "epistemic_fraction", "double_q", "compile_updates", "max_grad_norm"}
+    assert angc.pop("replay_buffer_kwargs", {"cut_at_random_choices": False}) == {
+        "cut_at_random_choices": False
+    }
     assert {name: value for name, value in angc.items() if name not in only_angc} == dqn
 
 

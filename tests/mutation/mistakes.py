@@ -41,7 +41,9 @@ TESTS = {
         "angc/test_from_transition_to_update.py",
         "angc/test_compiling.py",
     ],
-    "angc/exploration.py": ["angc/test_actions.py", "angc/test_angc.py", "angc/test_drop_in.py"],
+    "angc/exploration.py": [
+        *("angc/test_actions.py", "angc/test_angc.py", "angc/test_buffers.py", "angc/test_drop_in.py")
+    ],
     "angc/moments.py": ["angc/test_value_scale.py", "angc/test_angc.py", "angc/test_users_scenarios.py"],
     "angc/value_scale.py": ["angc/test_value_scale.py", "angc/test_angc.py"],
     "angc/features.py": ["angc/test_angc.py", "angc/test_images.py"],
@@ -229,6 +231,8 @@ MUTANTS = [
     Mutant("angc/replay.py", "SuccessorReplayBuffer._get_samples", "rewards * powers * counts", "rewards * powers"),
     Mutant("angc/replay.py", "SuccessorReplayBuffer._get_samples", "observations(self.next_observations, last)", "observations(self.next_observations, batch_inds)"),
     Mutant("angc/replay.py", "SuccessorReplayBuffer._get_samples", "self.dones[last, envs] * (1 - self.timeouts[last, envs])", "self.dones[last, envs]"),
+    Mutant("angc/replay.py", "SuccessorReplayBuffer._get_samples", "self.was_random[(steps + 1) % self.buffer_size, each_env]", "self.was_random[steps, each_env]"),
+    Mutant("angc/replay.py", "SuccessorReplayBuffer.add", "self.was_random[self.pos] = False", "pass"),
     Mutant("angc/replay.py", "as_batch", "1 - samples.dones", "1"),
     Mutant("angc/replay.py", "draw", "(buffer.n_steps, buffer.gamma) = (n_steps, gamma)", "pass"),
     Mutant("angc/replay.py", "choose_buffer", "{**replay_buffer_kwargs, 'n_steps': n_steps, 'gamma': gamma}", "{'n_steps': n_steps, 'gamma': gamma, **replay_buffer_kwargs}"),
@@ -249,6 +253,7 @@ MUTANTS = [
     Mutant("angc/update.py", "local_updates", "state.energies[0].sum() / batch.choices.numel()", "state.energies[0].mean()"),
     Mutant("angc/actions.py", "ActionParts.beside", "features.repeat_interleave(choices.shape[1], dim=0)", "features.repeat(choices.shape[1], 1)"),
     Mutant("angc/exploration.py", "draw", "np.random.rand(*shape) < rate", "np.random.rand(n, *[1] * len(shape[1:])) < rate + np.zeros(shape)"),
+    Mutant("angc/exploration.py", "ExploringAlgorithm._sample_action", "self._was_random = self._explored", "self._was_random = False"),
     Mutant("angc/exploration.py", "KeptChoices.__call__", "explores & (self.steps_left == 0)", "explores"),
     Mutant("angc/exploration.py", "KeptChoices.__call__", "1 / np.arange(1, longest + 1) ** 2.0", "1 / np.arange(1, longest + 1)"),
     Mutant("angc/exploration.py", "KeptChoices.__call__", "self.steps_left - explores", "self.steps_left"),

@@ -64,7 +64,7 @@ def test_custom_environment(run: Run) -> None:
 
 def test_images(run: Run) -> None:
     # Chance is 1 of 8 for a paddle that cannot see the ball.
-    (caught,) = re.findall(r"caught: (\d+) of 100", run("images", steps=1500))
+    (caught,) = re.findall(r"caught: (\d+) of 100", run("images", steps=2500))
     assert int(caught) >= 80
 
 
