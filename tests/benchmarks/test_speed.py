@@ -231,6 +231,10 @@ def test_quick_run_writes_complete_files(tmp_path: Path, capsys: pytest.CaptureF
         "as it is / SB3 DQN",
         "traced",
     ]
+    assert [row["name"].split(" / ")[1] for row in results["continuous"]["rows"]] == [
+        "SB3 SAC",
+        "SB3 TD3",
+    ] * 2
     memory = results["table"]["rows"][-1]
     assert 100 * 2**20 < memory["ours"]["bytes"] < 4 * 2**30  # torch alone is more than 100 MiB
     assert len(results["growth"]["rows"]) == len(growth.grid(QUICK))

@@ -39,8 +39,8 @@ def peer_settings() -> dict[str, Any]:
     """What of these a DQN understands, with a network of the controller's layers, and one-step returns."""
     chosen = settings()
     net_arch = chosen["policy_kwargs"]["net_arch"]
-    # Peers keep their own limit on the gradient; SBX's has none that could be set.
-    names = inspect.signature(DQN).parameters.keys() - {"n_steps", "max_grad_norm"}
+    # Peers keep their own limit on the gradient (SBX's has none that could be set) and their own buffers.
+    names = inspect.signature(DQN).parameters.keys() - {"n_steps", "max_grad_norm", "replay_buffer_kwargs"}
     return {
         **{name: value for name, value in chosen.items() if name in names},
         "policy_kwargs": {"net_arch": net_arch["controller"] if isinstance(net_arch, dict) else net_arch},

@@ -4,14 +4,24 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch as th
 
-from benchmarks.experiments.speed import breakdown, comparisons, compiled, figure, gpu, growth, images, page
+from benchmarks.experiments.speed import (
+    breakdown,
+    comparisons,
+    compiled,
+    continuous,
+    figure,
+    gpu,
+    growth,
+    images,
+    page,
+)
 from benchmarks.experiments.speed.plan import FULL, QUICK, Plan
 from benchmarks.report import pages
 from benchmarks.runner.errors import Parser
@@ -21,6 +31,16 @@ from benchmarks.runner.results import read_json, write_json
 FOLDER = ROOT / "benchmarks" / "results" / "speed"
 PAGE = ROOT / "docs" / "performance.md"
 SECTIONS = tuple(page.SECTIONS)
+# Of the sections that are tables of rows, what measures them
+ROWS: dict[str, Callable[[Plan, Callable[[str], object]], Iterable[dict[str, Any]]]] = {
+    "table": comparisons.rows,
+    "sbx": comparisons.sbx_rows,
+    "growth": growth.measure,
+    "compiled": compiled.measure,
+    "images": images.measure,
+    "continuous": continuous.measure,
+    "gpu": gpu.measure,
+}
 
 
 def one_core() -> None:
@@ -51,24 +71,12 @@ def measure(section: str, plan: Plan, load: float) -> dict[str, Any]:
     :return: in plain types
     """
     measured = {**conditions(), "load": load}
-    if section == "table":
-        measured["rows"] = [*comparisons.rows(plan, progress), *comparisons.zoo_rows(plan, progress)]
-    elif section == "growth":
-        measured["rows"] = list(growth.measure(plan, progress))
-    elif section == "compiled":
-        measured["rows"] = list(compiled.measure(plan, progress))
-    elif section == "sbx":
-        measured["rows"] = comparisons.sbx_rows(plan, progress)
-    elif section == "images":
-        measured["rows"] = list(images.measure(plan, progress))
-    elif section == "gpu":
-        measured["rows"] = list(gpu.measure(plan, progress))
-        if th.cuda.is_available():
-            measured["hardware"]["processor"] += f", {th.cuda.get_device_name()}"
-    else:
-        progress("profile")
-        measured["profiles"] = breakdown.measure(plan)
-    return measured
+    if section == "profile":
+        progress(section)
+        return {**measured, "profiles": breakdown.measure(plan)}
+    if section == "gpu" and th.cuda.is_available():
+        measured["hardware"]["processor"] += f", {th.cuda.get_device_name()}"
+    return {**measured, "rows": list(ROWS[section](plan, progress))}
 
 
 def progress(text: str) -> None:

@@ -94,7 +94,7 @@ def update_row(
 
 def rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
     """
-    Measure updates and predictions.
+    Measure updates, predictions and whole runs.
 
     :param plan: how much
     :param progress: told what is next
@@ -111,6 +111,7 @@ def rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
     ours.exploration_rate = 0.0
     acting = (lambda: [ours._sample_action(0) for _ in range(PREDICTIONS)]), predictions(theirs)
     yield row(name, 0.45, in_turn(*acting, plan.pairs, plan.seconds, PREDICTIONS))
+    yield from zoo_rows(plan, progress)
 
 
 def update_rows(

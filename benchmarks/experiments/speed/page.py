@@ -140,6 +140,7 @@ SECTIONS = {
     "profile": profile,
     "compiled": compiled,
     "images": table,
+    "continuous": table,
     "gpu": table,
 }
 
