@@ -35,6 +35,7 @@ SETTINGS: dict[str, Any] = {
     "gamma": 0.95,
     "tau": 0.005,
     "train_freq": 1,
+    "exploration_final_eps": 0.04,
     "alpha_epistemic": 0.0,
     "compile_updates": True,
     "policy_kwargs": {"net_arch": [256, 256]},

@@ -44,14 +44,15 @@ def test_settings_are_those_of_the_file(task: str) -> None:
     told = dict(SETTINGS[task])
     assert model.budget == told.pop("n_timesteps")
     assert model.policy_class is ANGC.policy_aliases[told.pop("policy")]
-    rate = told.pop("learning_rate")
+    rate = told.pop("learning_rate", "lin_3e-3")
     start, is_linear = float(str(rate).removeprefix("lin_")), str(rate).startswith("lin_")
     for progress in (1.0, 0.5, 0.0):
         expected = start * progress if is_linear else start
         assert model.lr_schedule(progress) == pytest.approx(expected)
-    assert model.train_freq.frequency == told.pop("train_freq")  # type: ignore[union-attr]
-    kwargs = told.pop("policy_kwargs")
+    assert model.train_freq.frequency == told.pop("train_freq", 4)  # type: ignore[union-attr]
+    kwargs = told.pop("policy_kwargs", {})
     assert model.policy_kwargs == kwargs
+    assert told.pop("replay_buffer_kwargs", {}).items() <= model.replay_buffer_kwargs.items()
     for name, value in told.items():
         assert getattr(model, name) == value, name
     for name, value in kwargs.get("circuit_kwargs", {}).items():

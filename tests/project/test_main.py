@@ -59,11 +59,11 @@ def test_keeps_model_curve_and_summary(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "budget", "settings", "batch_size"),
+    ("arguments", "budget", "settings", "n_steps"),
     [
-        (["--env", "MountainCar-v0"], 120_000, "tuned", 128),
-        (["--env", "MountainCar-v0", "--defaults"], 50_000, "defaults", 64),
-        (["--env", "FrozenLake-v1"], 50_000, "defaults", 64),
+        (["--env", "MountainCar-v0"], 120_000, "tuned", 3),
+        (["--env", "MountainCar-v0", "--defaults"], 50_000, "defaults", 5),
+        (["--env", "FrozenLake-v1"], 50_000, "defaults", 5),
     ],
     ids=str,
 )
@@ -71,7 +71,7 @@ def test_settings_and_budget_are_tuned_where_there_are_any(
     arguments: list[str],
     budget: int,
     settings: str,
-    batch_size: int,
+    n_steps: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -83,7 +83,7 @@ def test_settings_and_budget_are_tuned_where_there_are_any(
     assert ("Settings: tuned" if settings == "tuned" else "Settings: ANGC's defaults") in printed
     [folder] = tmp_path.iterdir()
     assert json.loads((folder / "summary.json").read_text())["settings"] == settings
-    assert ANGC.load(folder / "model.zip", device="cpu").batch_size == batch_size
+    assert ANGC.load(folder / "model.zip", device="cpu").n_steps == n_steps
 
 
 def test_no_finished_episode_has_no_curve(
