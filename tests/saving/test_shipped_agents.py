@@ -22,7 +22,7 @@ SHIPPED = shipped_agents()
 EPISODES = 5
 LARGEST = 1_000_000  # bytes
 SMALLER = {"MinAtar/Breakout-v1": 48}  # with the tuned layers the file has 2.3 MB
-# Arguments that are no tuned settings, a limit that acts on neither, and whether returns are cut, which is newer
+# Arguments that are no tuned settings, a limit that acts on neither, and whether returns are cut (newer)
 OTHERS = (
     *("self", "policy", "env", "seed", "device", "compile_updates", "_init_setup_model", "max_grad_norm"),
     *("stats_window_size", "tensorboard_log", "verbose", "replay_buffer_kwargs"),
