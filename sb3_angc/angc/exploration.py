@@ -46,6 +46,16 @@ def random_actions(space: spaces.Space[Any], action_bins: int, explores: Array) 
     return np.array([random_action(space, action_bins) if row.any() else nothing for row in explores])
 
 
+def mostly(explores: Array) -> Array:
+    """
+    :param explores: Where actions are random, ``(n, *space.shape)``
+    :return: Whether an action counts as a random choice: more than half of its parts are random, ``(n,)``.
+        With one part that is the part. With many, one of them nearly always is.
+    """
+    share: Array = explores.reshape(len(explores), -1).mean(axis=1)
+    return share > 0.5
+
+
 class KeptChoices:
     """
     Random choices that are kept for some steps, each part's by itself, so that exploring leads further than
@@ -93,7 +103,7 @@ class ExploringAlgorithm(ResumableAlgorithm):
     exploration_rate: float
     exploration_steps: int
     _kept_choices: KeptChoices | None = None
-    # Whether any part was random of each action that was chosen last, and of each that is being taken
+    # Of each action that was chosen last, and of each that is being taken: is it a random choice?
     _explored: Any = False
     _was_random: Any = False
 
@@ -168,14 +178,14 @@ class ExploringAlgorithm(ResumableAlgorithm):
         :return: Random actions where the agent explores, and the best ones where it does not
         """
         explores = draw(self.action_space, n, rate)
-        self._explored = explores.reshape(n, -1).any(axis=1)
+        self._explored = mostly(explores)
         if not keeps and not explores.any():
             return best()
         actions = random_actions(self.action_space, self.policy.action_bins, explores)
         if keeps:
             self._kept_choices = self._kept_choices or KeptChoices()
             explores, actions = self._kept_choices(explores, actions, self.exploration_steps)
-            self._explored = explores.reshape(n, -1).any(axis=1)
+            self._explored = mostly(explores)
         return actions if explores.all() else np.where(explores, actions, best())
 
     def _store_transition(

@@ -47,6 +47,7 @@ class SuccessorReplayBuffer(NStepReplayBuffer):
     Replay buffer of n-step returns that also gives the observation one step later. A return ends before the
     first random choice that comes after its first transition, as traces do in Watkins's Q(lambda) (Sutton &
     Barto 2018, section 12.10): what exploring costs is not what the best actions are worth.
+    An action of several parts is a random choice where more than half of them are.
     Parameters are those of SB3's ``NStepReplayBuffer``; where no choice was random, so are its samples, from
     the same draws.
 

@@ -23,7 +23,7 @@ from sb3_angc.angc import actions as actions_module
 from sb3_angc.angc import replay, update
 from sb3_angc.angc.actions import ActionParts, random_action
 from sb3_angc.angc.compiled import CompiledUpdate
-from sb3_angc.angc.exploration import KeptChoices, draw, random_actions
+from sb3_angc.angc.exploration import KeptChoices, draw, mostly, random_actions
 from sb3_angc.diagnostics.plots import plot_epistemic_reward
 from tests.agents import TINY
 from tests.reference import trainable
@@ -296,6 +296,19 @@ def test_draws_of_a_discrete_action_are_those_of_dqn() -> None:
     assert (explores == expected).all()
     assert actions[expected].tolist() == [space.sample() for _ in range(expected.sum())]
     assert np.random.rand() == after  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("explores", "is_random"),
+    [
+        (np.array([True, False]), [True, False]),  # one part without a shape
+        (np.array([[True, True, False], [True, False, False]]), [True, False]),
+        (np.array([[True, False], [True, True]]), [False, True]),  # one of two is not most
+        (np.array([[[True, False], [True, True]]]), [True]),
+    ],
+)
+def test_an_action_is_random_where_most_of_its_parts_are(explores: Any, is_random: list[bool]) -> None:
+    assert mostly(explores).tolist() == is_random
 
 
 def test_kept_choices_last_as_drawn() -> None:
