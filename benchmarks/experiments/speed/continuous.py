@@ -1,5 +1,6 @@
 """Updates with continuous actions, beside algorithms that train an actor and two critics."""
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,7 +37,9 @@ def measure(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
         for peer, algorithm in PEERS.items():
             name = f"`train()`, ANGC with {how}, {plan.compiled} / SB3 {peer}"
             progress(name)
-            ours = agents.filled(ANGC, plan.transitions, ENVIRONMENT, policy="MlpPolicy", **arguments)
-            theirs = agents.filled(algorithm, plan.transitions, ENVIRONMENT, policy="MlpPolicy", **same)
+            # SB3 writes into the dictionaries that it is given.
+            mine, others = copy.deepcopy(arguments), copy.deepcopy(same)
+            ours = agents.filled(ANGC, plan.transitions, ENVIRONMENT, policy="MlpPolicy", **mine)
+            theirs = agents.filled(algorithm, plan.transitions, ENVIRONMENT, policy="MlpPolicy", **others)
             works = updates(agents.compiled(ours, plan), UPDATES_A_CALL), updates(theirs, UPDATES_A_CALL)
             yield row(name, AT_MOST, in_turn(*works, plan.pairs, plan.seconds, UPDATES_A_CALL))
