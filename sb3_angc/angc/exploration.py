@@ -151,7 +151,7 @@ class ExploringAlgorithm(ResumableAlgorithm):
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[Array, Array]:
         """As SB3's, but random numbers of a Box are among its values, and random choices may be kept."""
-        self._explored = False  # a subclass may choose by itself
+        self._explored = False  # where nothing is random, or a subclass chooses by itself
         in_warm_up, keeps = self.num_timesteps < learning_starts, self.exploration_steps > 1
         if in_warm_up or keeps:
             rate = None if in_warm_up else self.exploration_rate
@@ -178,14 +178,13 @@ class ExploringAlgorithm(ResumableAlgorithm):
         :return: Random actions where the agent explores, and the best ones where it does not
         """
         explores = draw(self.action_space, n, rate)
-        self._explored = mostly(explores)
         if not keeps and not explores.any():
             return best()
         actions = random_actions(self.action_space, self.policy.action_bins, explores)
         if keeps:
             self._kept_choices = self._kept_choices or KeptChoices()
             explores, actions = self._kept_choices(explores, actions, self.exploration_steps)
-            self._explored = mostly(explores)
+        self._explored = mostly(explores)
         return actions if explores.all() else np.where(explores, actions, best())
 
     def _store_transition(

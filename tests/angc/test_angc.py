@@ -169,7 +169,7 @@ def test_truncation_is_not_termination() -> None:
     """Reward 1 at every step, episodes cut at 5: the value is 1 / (1 - gamma) = 2, not less."""
     env = gym.wrappers.TimeLimit(ScriptedEnv(lambda k: (0, 1.0, False, False)), 5)
     settings = {**TINY, "train_freq": 2, "learning_rate": 1e-2, "gamma": 0.5, "alpha_epistemic": 0.0}
-    settings["policy_kwargs"] = {"net_arch": [16, 16], "normalize_values": False}
+    settings["replay_buffer_kwargs"] = {"cut_at_random_choices": False}  # all choices are random
     model = ANGC(env, tau=1.0, target_update_interval=20, exploration_final_eps=1.0, **settings).learn(2500)
     values = model.policy.q_values(th.zeros(1, 2))
     th.testing.assert_close(values, th.full((1, 3), 2.0), rtol=0.05, atol=0)
