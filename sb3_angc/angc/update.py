@@ -92,17 +92,20 @@ def local_updates(policy: ANGCPolicy, batch: Batch, objective: Objective) -> Loc
     :param batch: What was replayed
     :param objective: The two weights, and how the target is made and clamped
     """
-    rewards = objective.instrumental_weight * batch.rewards
+    instrumental_rewards = objective.instrumental_weight * batch.rewards
+    rewards, epistemic_weight = instrumental_rewards, objective.epistemic_weight
     generator_updates, mean_epistemic_reward = None, None
-    if objective.epistemic_weight is not None:
+    if epistemic_weight is not None:
         state = settle_generator(policy, batch.features, batch.action_inputs, batch.successor_features)
         generator_updates = policy.generator.local_updates(state)
         surprise = state.total_discrepancy
         policy.epistemic_reward.observe(surprise)
         epistemic_reward = policy.epistemic_reward(surprise)
         mean_epistemic_reward = epistemic_reward.mean()
-        rewards = rewards + objective.epistemic_weight * epistemic_reward
+        rewards = rewards + epistemic_weight * epistemic_reward
     targets = target_values(policy, batch, rewards, objective.double_q)
+    if policy.value_scale is not None:
+        targets = policy.value_scale.bounded(targets, instrumental_rewards, batch.discounts, epistemic_weight)
     policy.observe_targets(targets)
     state = policy.controller.settle(*clamp_controller(policy, batch, targets, objective.clamp_all_actions))
     return LocalUpdates(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,14 +53,17 @@ class ValueScale(nn.Module):
     """
     One gain and one offset of the controller's output: an output ``y`` stands for the value
     ``q = mu + sigma y``, with the running mean ``mu`` and deviation ``sigma`` of the targets (van Hasselt et
-    al. 2016, https://arxiv.org/abs/1602.07714). Buffers hold them, so that they are saved and loaded with the
-    policy.
+    al. 2016, https://arxiv.org/abs/1602.07714). Outputs of unit scale set no limit to values: an overestimate
+    that targets hand on grows without end. So targets stay within what the rewards so far allow. Buffers hold
+    all of it, so that it is saved and loaded with the policy.
     """
 
     mean: th.Tensor
     variance: th.Tensor
     deviation: th.Tensor
     count: th.Tensor
+    lowest: th.Tensor
+    highest: th.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +71,35 @@ class ValueScale(nn.Module):
         self.register_buffer("variance", th.zeros(()))
         self.register_buffer("deviation", th.ones(()))
         self.register_buffer("count", th.zeros((), dtype=th.int64))
+        self.register_buffer("lowest", th.zeros(()))
+        self.register_buffer("highest", th.zeros(()))
+
+    def bounded(
+        self,
+        targets: th.Tensor,
+        rewards: th.Tensor,
+        discounts: th.Tensor,
+        epistemic_weight: th.Tensor | None,
+    ) -> th.Tensor:
+        """
+        Clip targets to values that are possible. With a return ``R`` over ``n`` steps, no value is above the
+        largest ``R / (1 - gamma^n)`` that there is, or 0: that return over and over again. A target is beyond
+        it only where the value that it bootstraps is. To the upper bound comes the usual epistemic reward, 1
+        on the average, for ever.
+
+        :param targets: ``(batch, 1)``
+        :param rewards: Returns ``R`` of the environment, ``(batch, 1)``
+        :param discounts: ``gamma^n``, 0 where the episode terminated, ``(batch, 1)``
+        :param epistemic_weight: Weight of the epistemic reward, or ``None`` where there is none
+        :return: ``(batch, 1)``
+        """
+        for_ever = th.nan_to_num(rewards / (1 - discounts))  # without a discount, the largest number
+        self.lowest.copy_(th.minimum(self.lowest, for_ever.min()))
+        self.highest.copy_(th.maximum(self.highest, for_ever.max()))
+        highest = self.highest
+        if epistemic_weight is not None:
+            highest = highest + th.nan_to_num(epistemic_weight / (1 - discounts.max()), posinf=math.inf)
+        return targets.clamp(self.lowest, highest)
 
     def observe(self, targets: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """

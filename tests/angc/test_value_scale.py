@@ -131,3 +131,39 @@ def test_outputs_that_cannot_be_rescaled_are_values(settings: dict[str, Any]) ->
     assert policy.value_scale is None
     obs = th.randn(5, 4)
     assert th.equal(policy.q_values(obs), policy.controller.infer(policy.features(obs)))
+
+
+def test_no_target_is_beyond_what_rewards_allow() -> None:
+    """Worked by hand: returns of one step, two steps and of an end, with gamma = 0.5."""
+    scale = ValueScale()
+    rewards, discounts = th.tensor([[1.0], [-3.0], [0.5]]), th.tensor([[0.5], [0.25], [0.0]])
+    targets = th.tensor([[9.0], [-9.0], [1.5]])
+    # 1 / (1 - 1/2) = 2, -3 / (1 - 1/4) = -4, 0.5 / 1
+    assert scale.bounded(targets, rewards, discounts, None).flatten().tolist() == [2.0, -4.0, 1.5]
+    # The usual epistemic reward for ever, 0.5 / (1 - 1/2), comes on top; nothing is forgotten.
+    less = scale.bounded(targets, rewards / 10, discounts, th.tensor(0.5))
+    assert less.flatten().tolist() == [3.0, -4.0, 1.5]
+
+
+def test_without_a_discount_rewards_set_no_bound() -> None:
+    scale = ValueScale()
+    targets = th.tensor([[1e6], [-1e6], [0.0]])
+    rewards, discounts = th.tensor([[1.0], [-1.0], [0.0]]), th.ones(3, 1)
+    assert th.equal(scale.bounded(targets, rewards, discounts, None), targets)
+    only_gains = ValueScale().bounded(targets, rewards.abs(), discounts, None)
+    assert only_gains.flatten().tolist() == [1e6, 0.0, 0.0]
+
+
+def test_values_that_no_reward_allows_are_taken_back() -> None:
+    """Reward 1 at every step and gamma 0.9: no value is above 10, where the agent's start at 10 000."""
+    env = ScriptedEnv(lambda k: (float(k % 5), 1.0, False, False))
+    model = ANGC(env, learning_rate=1e-2, gamma=0.9, n_steps=1, alpha_epistemic=0.0, **TINY).learn(60)
+    scale = model.policy.value_scale
+    assert scale is not None
+    scale.mean.fill_(1e4)
+    model.train(1, 64)
+    assert scale.highest.item() == pytest.approx(10, rel=1e-4)
+    assert scale.lowest.item() == 0
+    assert model.policy.q_values(th.zeros(1, 2)).max() > 9000
+    model.train(500, 64)
+    assert model.policy.q_values(th.zeros(1, 2)).max() < 1000
