@@ -58,7 +58,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
     :param learning_starts: how many steps of the model to collect transitions for before learning starts
     :param batch_size: Minibatch size for each update
     :param tau: the soft update coefficient ("Polyak update", between 0 and 1), 1 for hard update.
-        ``None`` is 1, as in DQN, where the target is updated at an interval, and 0.01 at every step.
+        ``None`` is 1, as in DQN, where the target is updated at an interval, and 0.005 at every step.
     :param gamma: the discount factor
     :param train_freq: Update the model every ``train_freq`` steps. Alternatively pass a tuple of frequency
         and unit like ``(5, "step")`` or ``(2, "episode")``.

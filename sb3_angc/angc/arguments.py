@@ -146,11 +146,11 @@ def choose_tau(tau: float | None, target_update_interval: int) -> float:
     """
     :param tau: The argument of ``ANGC``
     :param target_update_interval: The argument of ``ANGC``
-    :return: ``tau``; for ``None`` 1 where the target is updated at an interval, and 0.01 at every step
+    :return: ``tau``; for ``None`` 1 where the target is updated at an interval, and 0.005 at every step
     """
     if tau is not None:
         return tau
-    return 1.0 if is_integer(target_update_interval, 2) else 0.01
+    return 1.0 if is_integer(target_update_interval, 2) else 0.005
 
 
 def warn_of_short_interval(target_update_interval: int, n_envs: int) -> None:

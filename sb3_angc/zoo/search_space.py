@@ -29,7 +29,7 @@ def sample_angc_params(
     """
     feedback = trial.suggest_categorical("feedback", ["learned", "tied"])
     # The target controller follows a little at every step, or is copied now and then.
-    tau = trial.suggest_categorical("tau", [0.003, 0.01, 0.03, 1.0])
+    tau = trial.suggest_categorical("tau", [0.002, 0.005, 0.02, 1.0])
     alpha_epistemic = trial.suggest_categorical("alpha_epistemic", [0.0, 0.01, 0.03, 0.1, 0.5, 1.0])
     sampled = {
         # Q-learning, around the Zoo's tuned settings of DQN

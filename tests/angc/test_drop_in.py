@@ -326,7 +326,7 @@ def test_every_test_of_the_table_exists() -> None:
     assert not [row for row in rows if "`: `test_" not in row]
 
 
-@pytest.mark.parametrize(("interval", "expected"), [(1, 0.01), (2, 1.0), (600, 1.0), (10_000, 1.0)])
+@pytest.mark.parametrize(("interval", "expected"), [(1, 0.005), (2, 1.0), (600, 1.0), (10_000, 1.0)])
 def test_a_target_updated_at_an_interval_is_copied_as_in_dqn(interval: int, expected: float) -> None:
     """``tau`` left out means DQN's 1 where a script for DQN sets the interval."""
     model = ANGC("MlpPolicy", "CartPole-v1", target_update_interval=interval, **TINY)
