@@ -226,7 +226,7 @@ MUTANTS = [
     Mutant("angc/update.py", "target_values", "th.addcmul(rewards, batch.discounts, value)", "rewards + value"),
     Mutant("angc/update.py", "target_values", "policy.values(policy.controller, batch.bootstrap_features) if double_q else values", "values if double_q else policy.values(policy.controller, batch.bootstrap_features)"),
     Mutant("angc/update.py", "clamp_controller", "(batch.features, targets.expand_as(batch.taken), batch.taken)", "(batch.features, targets.expand_as(batch.taken), None)"),
-    Mutant("angc/update.py", "local_updates", "rewards + objective.epistemic_weight * epistemic_reward", "rewards - objective.epistemic_weight * epistemic_reward"),
+    Mutant("angc/update.py", "local_updates", "rewards + epistemic_weight * epistemic_reward", "rewards - epistemic_weight * epistemic_reward"),
     Mutant("angc/update.py", "local_updates", "objective.instrumental_weight * batch.rewards", "batch.rewards"),
     Mutant("angc/update.py", "local_updates", "policy.epistemic_reward.observe(surprise)", "pass"),
     Mutant("angc/replay.py", "SuccessorReplayBuffer._get_samples", "np.random.randint(0, self.n_envs, size=batch_inds.shape)", "np.zeros(batch_inds.shape, int)"),
