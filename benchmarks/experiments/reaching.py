@@ -29,18 +29,8 @@ STEPS = 20_000
 EPISODES = 100
 # Training starts from the seed itself: episodes of the evaluation are others.
 EVALUATION_SEED = 1_000_000
-SETTINGS: dict[str, Any] = {
-    "learning_rate": 3e-4,
-    "batch_size": 256,
-    "gamma": 0.95,
-    "tau": 0.005,
-    "train_freq": 1,
-    "exploration_final_eps": 0.04,
-    "alpha_epistemic": 0.0,
-    "compile_updates": True,
-    "policy_kwargs": {"net_arch": [256, 256]},
-    "replay_buffer_kwargs": {"n_sampled_goal": 4, "goal_selection_strategy": "future"},
-}
+# All else is ANGC's default. Compiled updates change the speed alone.
+SETTINGS: dict[str, Any] = {"compile_updates": True}
 
 
 def run_cell(seed: int) -> dict[str, Any]:

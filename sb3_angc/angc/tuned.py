@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import gymnasium as gym
+import stable_baselines3
 from stable_baselines3.common.utils import LinearSchedule
 
 from sb3_angc.common.environments import register_minatar
@@ -72,7 +73,9 @@ def _wrapper(named: str | dict[str, dict[str, Any]]) -> Wrapper:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """RL Zoo's text for a schedule, as the schedule; a list where ``ANGC`` takes a pair, as a tuple."""
+    """What RL Zoo's settings say in text, as ``ANGC`` takes it; a list where that is a pair, as a tuple."""
     if name == "learning_rate" and isinstance(value, str):
         return LinearSchedule(start=float(value.removeprefix("lin_")), end=0.0, end_fraction=1.0)
+    if name == "replay_buffer_class":
+        return getattr(stable_baselines3, value)
     return tuple(value) if name == "train_freq" and isinstance(value, list) else value

@@ -8,6 +8,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import stable_baselines3
+from stable_baselines3 import HerReplayBuffer
+from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 pytest.importorskip("yaml", reason="pyyaml is in the extra 'extra'")
@@ -35,11 +38,18 @@ WRAPPED = {
 }
 
 
+def skip_without_its_package(task: str) -> None:
+    if task.startswith("LunarLander"):
+        pytest.importorskip("Box2D", reason="LunarLander needs the extra 'bench'")
+    if task.startswith("Fetch"):
+        reason = "FetchReach needs gymnasium-robotics"
+        gym.register_envs(pytest.importorskip("gymnasium_robotics", reason=reason))
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_settings_are_those_of_the_file(task: str) -> None:
     """Every line of the file is found in the agent; what the file does not name is the default."""
-    if task.startswith("LunarLander"):
-        pytest.importorskip("Box2D", reason="LunarLander needs the extra 'bench'")
+    skip_without_its_package(task)
     model = ANGC.tuned(task, seed=3, device="cpu")
     told = dict(SETTINGS[task])
     assert model.budget == told.pop("n_timesteps")
@@ -52,6 +62,8 @@ def test_settings_are_those_of_the_file(task: str) -> None:
     assert model.train_freq.frequency == told.pop("train_freq", 4)  # type: ignore[union-attr]
     kwargs = told.pop("policy_kwargs", {})
     assert model.policy_kwargs == kwargs
+    if "replay_buffer_class" in told:
+        assert model.replay_buffer_class is getattr(stable_baselines3, told.pop("replay_buffer_class"))
     assert told.pop("replay_buffer_kwargs", {}).items() <= model.replay_buffer_kwargs.items()
     for name, value in told.items():
         assert getattr(model, name) == value, name
@@ -69,6 +81,7 @@ def test_the_zoo_gives_the_constructor_the_same(
     task: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
+    skip_without_its_package(task)
     from sb3_angc.zoo.__main__ import main
 
     given: list[dict[str, Any]] = []
@@ -127,6 +140,13 @@ def test_wrappers_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frequency == TrainFreq(2, TrainFrequencyUnit.EPISODE)
     own = gym.make("MountainCar-v0")
     assert ANGC.tuned("MountainCar-v0", env=own, device="cpu").observation_space == own.observation_space
+
+
+def test_buffer_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SETTINGS["FetchReach-v4"]
+    monkeypatch.setattr(sb3_angc.hyperparams, "_read", lambda: {"Flips": settings})
+    model = ANGC.tuned("Flips", env=BitFlippingEnv(n_bits=3), device="cpu")
+    assert isinstance(model.replay_buffer, HerReplayBuffer)
 
 
 def test_what_is_not_tuned_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
