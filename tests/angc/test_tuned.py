@@ -30,7 +30,7 @@ WRAPPED = {
     "n_timesteps": 3e3,
     "policy": "MlpPolicy",
     "train_freq": [2, "episode"],
-    "learning_rate": 1e-3,
+    "learning_rate": "lin_1e-3",
     "env_wrapper": [
         {"gymnasium.wrappers.RescaleObservation": {"min_obs": -1, "max_obs": 1}},
         "gymnasium.wrappers.FlattenObservation",
@@ -119,14 +119,14 @@ def test_learns_for_the_tuned_number_of_steps(monkeypatch: pytest.MonkeyPatch, t
         return learn(self, 60, **rest)
 
     monkeypatch.setattr(ResumableAlgorithm, "learn", learn_briefly)
-    model = ANGC.tuned("MountainCar-v0", **TINY).learn()
+    model = ANGC.tuned("Acrobot-v1", **TINY).learn()
     assert model.batch_size == TINY["batch_size"]  # which was changed
-    assert model.gamma == SETTINGS["MountainCar-v0"]["gamma"]
+    assert model.exploration_fraction == SETTINGS["Acrobot-v1"]["exploration_fraction"]
     model.save(tmp_path / "model")
-    ANGC.load(tmp_path / "model", env="MountainCar-v0").learn()
+    ANGC.load(tmp_path / "model", env="Acrobot-v1").learn()
     model.learn(70)
     ANGC("CartPole-v1", **TINY).learn()
-    assert asked == [120_000, 120_000, 70, 50_000]
+    assert asked == [100_000, 100_000, 70, 50_000]
 
 
 def test_wrappers_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +136,7 @@ def test_wrappers_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert env is not None
     np.testing.assert_allclose(env.observation_space.low, -1)  # type: ignore[attr-defined]
     assert "FlattenObservation<RescaleObservation" in str(env.envs[0])  # type: ignore[attr-defined]
+    assert [model.lr_schedule(progress) for progress in (1.0, 0.5, 0.0)] == pytest.approx([1e-3, 5e-4, 0.0])
     frequency: Any = model.train_freq
     assert frequency == TrainFreq(2, TrainFrequencyUnit.EPISODE)
     own = gym.make("MountainCar-v0")

@@ -64,6 +64,7 @@ def test_a_cell_is_the_zoos_own_training_and_a_bad_cell_does_not_stop_it(tmp_pat
     angc = {
         "algorithm": "angc",
         "label": "tied",
+        "preset": "benchmarks/presets/tuned_angc.yml",
         "hyperparams": {"learning_starts": 100, "policy_kwargs": {"circuit_kwargs": {"feedback": "tied"}}},
     }
     bad = {"algorithm": "dqn", "label": "bad", "hyperparams": {"no_such_argument": 1}}
@@ -78,7 +79,7 @@ def test_a_cell_is_the_zoos_own_training_and_a_bad_cell_does_not_stop_it(tmp_pat
     assert "unexpected keyword argument 'no_such_argument'" in failed["error"]
 
     tied = results[f"tied--{ENV}--0"]
-    packaged = yaml.safe_load((ROOT / "hyperparams" / "angc.yml").read_text())[ENV]
+    packaged = yaml.safe_load((ROOT / "benchmarks" / "presets" / "tuned_angc.yml").read_text())[ENV]
     # Completed from the preset, not in its place.
     assert tied["settings"]["policy_kwargs"]["net_arch"] == packaged["policy_kwargs"]["net_arch"]
     assert tied["settings"]["policy_kwargs"]["circuit_kwargs"]["feedback"] == "tied"

@@ -61,8 +61,8 @@ def test_keeps_model_curve_and_summary(
 @pytest.mark.parametrize(
     ("arguments", "budget", "settings", "n_steps"),
     [
-        (["--env", "MountainCar-v0"], 120_000, "tuned", 3),
-        (["--env", "MountainCar-v0", "--defaults"], 50_000, "defaults", 5),
+        (["--env", "Acrobot-v1"], 100_000, "tuned", 1),
+        (["--env", "Acrobot-v1", "--defaults"], 50_000, "defaults", 5),
         (["--env", "FrozenLake-v1"], 50_000, "defaults", 5),
     ],
     ids=str,

@@ -155,12 +155,9 @@ def test_settings_keep_the_budgets_of_the_zoo_and_build_an_agent() -> None:
     for task, settings in ours.items():
         theirs = sac if task in CONTINUOUS_TASKS else dqn
         assert settings["n_timesteps"] == theirs[task]["n_timesteps"]
-    settings = dict(ours[ENV])
+    settings = dict(ours["Acrobot-v1"])
     del settings["n_timesteps"]
-    # The Zoo's text for a rate that falls to 0, which the Zoo turns into a schedule.
-    rate = settings.pop("learning_rate")
-    assert re.fullmatch(r"lin_[0-9.e-]+", rate)
-    model = ANGC(env=ENV, **settings)
+    model = ANGC(env="Acrobot-v1", **settings)
     assert model.policy.net_arch == settings["policy_kwargs"]["net_arch"]
 
 

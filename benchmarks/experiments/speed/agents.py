@@ -5,11 +5,13 @@ import inspect
 from typing import Any, TypeVar
 
 import gymnasium as gym
+import yaml
 from stable_baselines3 import DQN
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 
-from benchmarks.experiments.speed.plan import Plan
+from benchmarks.experiments.speed.plan import TUNED, Plan
+from benchmarks.runner.provenance import ROOT
 from sb3_angc import ANGC
 from sb3_angc.angc.compiled import CompiledUpdate
 from sb3_angc.hyperparams import hyperparams
@@ -24,11 +26,12 @@ SBX_IS_MISSING = "SBX is not installed: pip install 'sb3_angc[sbx]'"
 
 def settings(**changes: Any) -> dict[str, Any]:
     """
-    ANGC's settings of the LunarLander results.
+    Those of ``TUNED``.
 
     :param changes: of them
     """
-    chosen = {name: value for name, value in hyperparams[ENVIRONMENT].items() if name != "n_timesteps"}
+    chosen = yaml.safe_load((ROOT / TUNED).read_text(encoding="utf-8"))[ENVIRONMENT]
+    del chosen["n_timesteps"]
     # The Zoo's way to write a rate that falls to 0
     start = float(str(chosen["learning_rate"]).removeprefix("lin_"))
     chosen["learning_rate"] = LinearSchedule(start, 0.0, 1.0)
@@ -70,14 +73,14 @@ def filled(
 
 def angc(transitions: int, circuit: str = "settled", **arguments: Any) -> ANGC:
     """
-    ANGC with the settings of the LunarLander results.
+    ANGC with the settings of ``TUNED``.
 
     :param transitions: in its buffer
     :param circuit: preset
     :param arguments: changes
     """
     chosen = settings(**arguments)
-    policy_kwargs = {**hyperparams[ENVIRONMENT]["policy_kwargs"], **chosen["policy_kwargs"]}
+    policy_kwargs = {**settings()["policy_kwargs"], **chosen["policy_kwargs"]}
     chosen["policy_kwargs"] = {**policy_kwargs, "circuit": circuit}
     return filled(ANGC, transitions, **chosen)
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# ANGC's settings: on LunarLander-v3 they have the layers, batches and number of updates of RL Zoo's DQN.
+TUNED = "benchmarks/presets/tuned_angc.yml"
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.experiments.speed.plan import TUNED
 from benchmarks.runner.errors import BenchmarkError
 from benchmarks.runner.provenance import ROOT
 
@@ -19,7 +20,7 @@ from benchmarks.runner.provenance import ROOT
 @dataclass(frozen=True)
 class Task:
     """
-    A whole run to be timed, of ANGC and of a peer with the settings of each for the environment.
+    A whole run to be timed, of ANGC with the settings of ``TUNED`` and of a peer with RL Zoo's.
 
     :param environment: its id
     :param compiled: whether ANGC's updates are compiled
@@ -69,7 +70,7 @@ def peak_memory() -> float:
 
 def run(environment: str, algorithm: str, compiled: bool, seed: int, n_timesteps: int | None) -> Run:
     """
-    Train with the algorithm's own settings for an environment.
+    Train with the settings for an environment: ANGC with those of ``TUNED``, others with RL Zoo's.
 
     :param environment: its id
     :param algorithm: ``"angc"``, ``"dqn"`` or ``"sbx_dqn"``
@@ -82,6 +83,8 @@ def run(environment: str, algorithm: str, compiled: bool, seed: int, n_timesteps
         command = [sys.executable, "-m", __name__, str(output), "train", "--algo", algorithm]
         command += ["--env", environment, "--seed", str(seed), "--log-folder", folder]
         command += ["--device", "cpu", "--num-threads", "1", "--verbose", "0"]
+        if algorithm == "angc":
+            command += ["-conf", TUNED]
         if compiled:
             command += ["--hyperparams", "compile_updates:True"]
         if n_timesteps is not None:
