@@ -138,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the report")
     parser.add_argument(
-        "--baseline", default="dqn", help="method that others are compared with (default: dqn)"
+        "--baseline", help="method that others are compared with (default: dqn, else the first one)"
     )
     parser.add_argument("--title", help="of the report (default: methods and tasks)")
     parser.add_argument("--environments", nargs="+", help="these tasks only (default: all)")
@@ -150,8 +150,9 @@ def main(arguments: Sequence[str]) -> int:
         if path.exists() and not options.force:
             raise BenchmarkError(f"{path} exists: name another --output, or overwrite it with --force")
     comparison = Comparison(options.results, options.environments, options.partial)
-    if options.baseline not in comparison.labels:
-        raise BenchmarkError(f"baseline {options.baseline!r}: choose from {', '.join(comparison.labels)}")
-    write_report(comparison, options.baseline, options.output, options.title)
+    baseline = options.baseline or ("dqn" if "dqn" in comparison.labels else comparison.labels[0])
+    if baseline not in comparison.labels:
+        raise BenchmarkError(f"baseline {baseline!r}: choose from {', '.join(comparison.labels)}")
+    write_report(comparison, baseline, options.output, options.title)
     print(f"Written to {report}")
     return 0

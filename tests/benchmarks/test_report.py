@@ -223,6 +223,14 @@ def test_points_do_not_hide_each_other() -> None:
     assert rows[2] == rows[4] == 0  # alone
 
 
+def test_without_dqn_others_are_compared_with_the_first(tmp_path: Path) -> None:
+    folders = [str(make_results(tmp_path / label, label, TASKS, 0).path) for label in ("first", "second")]
+    output = tmp_path / "report"
+    assert main(["report", *folders, "-o", str(output)]) == 0
+    assert "P(better than first)" in (output / "report.md").read_text()
+    assert main(["report", folders[0], "-o", str(tmp_path / "alone")]) == 0
+
+
 def test_differences_are_those_of_the_means_and_sorted(tmp_path: Path) -> None:
     for label, offset in (("dqn", 0), ("worse", -50), ("best", 10), ("same", 0)):
         make_results(tmp_path / label, label, TASKS, offset)
