@@ -24,18 +24,24 @@ MINATAR_IS_MISSING = "MinAtar is not installed: pip install 'sb3_angc[minatar]'"
 SBX_IS_MISSING = "SBX is not installed: pip install 'sb3_angc[sbx]'"
 
 
-def settings(**changes: Any) -> dict[str, Any]:
+def tuned(environment: str) -> dict[str, Any]:
     """
-    Those of ``TUNED``.
+    What ``TUNED`` says, the budget ``n_timesteps`` among it.
 
-    :param changes: of them
+    :param environment: its id
     """
-    chosen = yaml.safe_load((ROOT / TUNED).read_text(encoding="utf-8"))[ENVIRONMENT]
+    chosen: dict[str, Any] = yaml.safe_load((ROOT / TUNED).read_text(encoding="utf-8"))[environment]
+    return chosen
+
+
+def settings() -> dict[str, Any]:
+    """Those of ``TUNED``, as arguments of ``ANGC``."""
+    chosen = tuned(ENVIRONMENT)
     del chosen["n_timesteps"]
     # The Zoo's way to write a rate that falls to 0
     start = float(str(chosen["learning_rate"]).removeprefix("lin_"))
     chosen["learning_rate"] = LinearSchedule(start, 0.0, 1.0)
-    return {**chosen, **changes}
+    return chosen
 
 
 def peer_settings() -> dict[str, Any]:
@@ -79,10 +85,9 @@ def angc(transitions: int, circuit: str = "settled", **arguments: Any) -> ANGC:
     :param circuit: preset
     :param arguments: changes
     """
-    chosen = settings(**arguments)
-    policy_kwargs = {**settings()["policy_kwargs"], **chosen["policy_kwargs"]}
-    chosen["policy_kwargs"] = {**policy_kwargs, "circuit": circuit}
-    return filled(ANGC, transitions, **chosen)
+    chosen = settings()
+    policy_kwargs = {**chosen["policy_kwargs"], **arguments.get("policy_kwargs", {}), "circuit": circuit}
+    return filled(ANGC, transitions, **{**chosen, **arguments, "policy_kwargs": policy_kwargs})
 
 
 def compiled(agent: ANGC, plan: Plan) -> ANGC:

@@ -12,7 +12,6 @@ from benchmarks.experiments.speed.plan import Plan
 from benchmarks.experiments.speed.products import agent_update, bare
 from benchmarks.experiments.speed.timing import Pairs, Sample, Work, in_turn, median, ratio, repeats_for, take
 from sb3_angc import ANGC
-from sb3_angc.hyperparams import hyperparams
 
 Row = dict[str, Any]
 Prepare = Callable[[ANGC], ANGC]
@@ -183,7 +182,7 @@ def task_rows(task: zoo_run.Task, plan: Plan, progress: Callable[[str], object])
             compiles = compiled and algorithm == "angc"
             done.append(zoo_run.run(task.environment, algorithm, compiles, seed, plan.zoo_timesteps))
     ours, theirs = runs["angc"], runs[task.peer]
-    budget = plan.zoo_timesteps or int(hyperparams[task.environment]["n_timesteps"])
+    budget = plan.zoo_timesteps or int(agents.tuned(task.environment)["n_timesteps"])
     how = ", compiled" if compiled else ""
     name = f"RL Zoo run on {task.environment}, {budget} steps, ANGC{how} / {PEERS[task.peer]}"
     times = Pairs(*([Sample(run.wall, run.processor) for run in side] for side in (ours, theirs)))
