@@ -14,6 +14,7 @@ from sb3_angc.hyperparams.tasks import TASKS, Task
 
 STUDY_KEYS = {
     "name",
+    "common",
     "algorithms",
     "environments",
     "seeds",
@@ -23,7 +24,8 @@ STUDY_KEYS = {
     "last_policy_episodes",
     "gym_packages",
 }
-ALGORITHM_KEYS = {"algorithm", "label", "preset", "hyperparams"}
+COMMON_KEYS = {"algorithm", "preset", "hyperparams"}
+ALGORITHM_KEYS = {*COMMON_KEYS, "label"}
 TASK_KEYS = {"threshold", "random_return"}
 
 
@@ -127,7 +129,8 @@ def parse_study(data: Any) -> Study:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise BenchmarkError(f"name: {name!r} names a folder, use letters, digits, '-' or '_'")
     tasks = dict(_tasks(study["environments"]))
-    methods = [_method(entry) for entry in _list(study["algorithms"], "algorithms")]
+    common = _mapping(study.get("common", {}), "common", COMMON_KEYS, required=set())
+    methods = [_method(entry, common) for entry in _list(study["algorithms"], "algorithms")]
     settings: dict[str, Any] = {
         "n_timesteps": _positive(study, "n_timesteps", None),
         "evaluations": _positive(study, "evaluations", 40),
@@ -150,9 +153,10 @@ def parse_study(data: Any) -> Study:
 
 def _mapping(data: Any, what: str, known: set[str], required: set[str]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
-        keys = "key" if len(required) == 1 else "keys"
+        expected = required or known
+        keys = "key" if len(expected) == 1 else "keys"
         found = "" if isinstance(data, list | None) else f", not {data!r}"
-        raise BenchmarkError(f"{what} must be a mapping with the {keys} {', '.join(sorted(required))}{found}")
+        raise BenchmarkError(f"{what} must be a mapping with the {keys} {', '.join(sorted(expected))}{found}")
     unknown = sorted(str(key) for key in data.keys() - known)
     if unknown:
         raise BenchmarkError(f"unknown key {unknown[0]!r} in {what}: use {', '.join(sorted(known))}")
@@ -232,9 +236,14 @@ def _tasks(data: Any) -> Iterator[tuple[str, Task]]:
             )
 
 
-def _method(data: Any) -> dict[str, Any]:
-    entry = _mapping(data, "an entry of algorithms", ALGORITHM_KEYS, required={"algorithm"})
-    hyperparams = _typed(entry, "hyperparams", dict) if "hyperparams" in entry else {}
+def _method(data: Any, common: dict[str, Any]) -> dict[str, Any]:
+    """An entry of ``algorithms``, completed from what the study's entries have in common."""
+    needed = {"algorithm"} - common.keys()
+    own = _mapping(data, "an entry of algorithms", ALGORITHM_KEYS, required=needed)
+    hyperparams = _completed(
+        *(_typed(part, "hyperparams", dict) if "hyperparams" in part else {} for part in (common, own))
+    )
+    entry = {**common, **own}
     for key, value in hyperparams.items():
         if not isinstance(key, str):
             raise BenchmarkError(f"hyperparams: {key!r} must be text, the name of an argument")
@@ -252,6 +261,16 @@ def _method(data: Any) -> dict[str, Any]:
         "preset": _typed(entry, "preset", str) if "preset" in entry else None,
         "hyperparams": hyperparams,
     }
+
+
+def _completed(common: Mapping[Any, Any], own: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What ``own`` says, completed from ``common``; so are the mappings that both have."""
+    both = {
+        key: _completed(common[key], value)
+        for key, value in own.items()
+        if isinstance(value, Mapping) and isinstance(common.get(key), Mapping)
+    }
+    return {**common, **own, **both}
 
 
 def _plain(value: Any) -> bool:

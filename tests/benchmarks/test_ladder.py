@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
 from benchmarks.experiments import ladder
 from benchmarks.runner.provenance import ROOT
+from benchmarks.runner.study import read_study
 from sb3_angc.circuit.settings import PRESETS, make_settings
 
 
@@ -38,14 +38,15 @@ def test_each_change_is_taken_back_alone() -> None:
 
 
 def test_the_study_has_the_same_rungs() -> None:
-    study = yaml.safe_load((ROOT / "benchmarks" / "studies" / "ladder.yml").read_text())
-    climbed = {}
-    for entry in study["algorithms"]:
-        policy = entry["hyperparams"]["policy_kwargs"]
-        climbed[entry["label"]] = (policy["circuit"], policy.get("circuit_kwargs", {}))
-    for label, (preset, changes) in climbed.items():
-        expected = make_settings(*ladder.rungs()[label][:1], **ladder.rungs()[label][1])
-        assert make_settings(preset, **{**changes, "output_init_scale": 1.0}) == expected, label
+    study = read_study(ROOT / "benchmarks" / "studies" / "ladder.yml")
+    policies = {cell.label: cell.hyperparams["policy_kwargs"] for cell in study.cells}
+    climbed = {
+        label: make_settings(policy["circuit"], **policy["circuit_kwargs"])
+        for label, policy in policies.items()
+    }
+    assert climbed == {
+        label: make_settings(preset, **changes) for label, (preset, changes) in ladder.rungs().items()
+    }
 
 
 def test_cells_are_kept(

@@ -260,6 +260,30 @@ def test_dictionaries_are_completed_from_the_preset() -> None:
     }
 
 
+def test_what_a_study_s_entries_have_in_common_is_completed_by_each() -> None:
+    common = {
+        "algorithm": "angc",
+        "preset": "a.yml",
+        "hyperparams": {"gamma": 0.9, "policy_kwargs": {"circuit": "ngc", "net_arch": [4]}},
+    }
+    entries = [
+        {"label": "as it is"},
+        {"label": "changed", "hyperparams": {"tau": 0.5, "policy_kwargs": {"net_arch": [8]}}},
+        {"algorithm": "dqn", "preset": "b.yml", "hyperparams": {"policy_kwargs": None}},
+    ]
+    first, second, third = parse_study({**STUDY, "common": common, "algorithms": entries}).cells
+    assert (first.algorithm, first.preset, first.hyperparams) == ("angc", "a.yml", common["hyperparams"])
+    assert second.hyperparams == {
+        "gamma": 0.9,
+        "tau": 0.5,
+        "policy_kwargs": {"circuit": "ngc", "net_arch": [8]},
+    }
+    assert (third.algorithm, third.preset) == ("dqn", "b.yml")
+    assert third.hyperparams == {"gamma": 0.9, "policy_kwargs": None}
+    # What one entry says reaches neither the others nor what they have in common.
+    assert common["hyperparams"]["policy_kwargs"] == {"circuit": "ngc", "net_arch": [4]}
+
+
 def test_what_the_zoo_adds_to_its_settings_is_not_in_the_record_of_a_cell(tmp_path: Path) -> None:
     algorithm = {"algorithm": "dqn", "hyperparams": {"normalize": {"norm_obs": True, "norm_reward": False}}}
     [cell] = parse_study({**STUDY, "algorithms": [algorithm]}).cells
@@ -309,6 +333,9 @@ def test_steps_to_threshold_is_the_first_evaluation_whose_mean_reaches_it() -> N
         ({"algorithms": []}, "at least one entry"),
         ({"algorithms": [{"label": "x"}]}, "lacks the key 'algorithm'"),
         ({"algorithms": [{"algorithm": "dqn"}, {"algorithm": "dqn"}]}, "different labels"),
+        ({"common": 5}, "common must be a mapping with the keys algorithm, hyperparams, preset, not 5"),
+        ({"common": {"label": "x"}}, "unknown key 'label' in common"),
+        ({"common": {"hyperparams": [1]}}, "hyperparams: must be of type dict, not [1]"),
         ({"algorithms": [{"algorithm": "dqnn"}]}, "unknown algorithm 'dqnn': did you mean dqn"),
         ({"algorithms": [{"algorithm": "zzz"}]}, "unknown algorithm 'zzz': use one of a2c, angc"),
         (
