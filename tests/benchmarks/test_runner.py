@@ -261,7 +261,7 @@ def test_dictionaries_are_completed_from_the_preset() -> None:
 
 
 def test_what_a_study_s_entries_have_in_common_is_completed_by_each() -> None:
-    common = {
+    common: dict[str, Any] = {
         "algorithm": "angc",
         "preset": "a.yml",
         "hyperparams": {"gamma": 0.9, "policy_kwargs": {"circuit": "ngc", "net_arch": [4]}},
