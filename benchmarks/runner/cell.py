@@ -234,6 +234,8 @@ def exit_with_parent(folder: str) -> None:
 def main() -> None:
     """Run the cell given on standard input."""
     cell = Cell(**json.loads(sys.stdin.readline()))
+    # The activity of a dying circuit shrinks to numbers that take the processor four times as long as others.
+    th.set_flush_denormal(True)
     with tempfile.TemporaryDirectory() as folder:
         exit_with_parent(folder)
         write_json(Path(sys.argv[1]), run_cell(cell, folder))

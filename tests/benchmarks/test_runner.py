@@ -1,5 +1,6 @@
 """The study runner: real cells in real processes, and its bookkeeping with an engine that pretends."""
 
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch as th
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 pytest.importorskip("rich", reason="rich is in the extra 'bench'")
@@ -21,6 +23,7 @@ pytest.importorskip("rich", reason="rich is in the extra 'bench'")
 import yaml
 
 from benchmarks.__main__ import main
+from benchmarks.runner import cell as runner_cell
 from benchmarks.runner.cell import merge, run_cell, steps_to_threshold
 from benchmarks.runner.engines import Event, failure
 from benchmarks.runner.errors import BenchmarkError
@@ -282,6 +285,23 @@ def test_what_a_study_s_entries_have_in_common_is_completed_by_each() -> None:
     assert third.hyperparams == {"gamma": 0.9, "policy_kwargs": None}
     # What one entry says reaches neither the others nor what they have in common.
     assert common["hyperparams"]["policy_kwargs"] == {"circuit": "ngc", "net_arch": [4]}
+
+
+def test_the_smallest_numbers_count_as_zero_in_the_process_of_a_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smallest = th.tensor(1e-40)
+    monkeypatch.setattr(runner_cell, "run_cell", lambda *_: {"half": float(smallest / 2)})
+    monkeypatch.setattr(runner_cell, "exit_with_parent", lambda _: None)
+    [cell] = parse_study(STUDY).cells
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(cell.as_dict())))
+    monkeypatch.setattr("sys.argv", ["cell", str(tmp_path / "result.json")])
+    assert float(smallest / 2) > 0
+    try:
+        runner_cell.main()
+    finally:
+        th.set_flush_denormal(False)
+    assert json.loads((tmp_path / "result.json").read_text()) == {"half": 0.0}
 
 
 def test_what_the_zoo_adds_to_its_settings_is_not_in_the_record_of_a_cell(tmp_path: Path) -> None:
