@@ -94,6 +94,15 @@ def test_energy_is_the_circuits(rule: str) -> None:
             assert th.equal(z, other)
 
 
+def test_of_equal_samples_each_goes_on_from_its_own_state() -> None:
+    problem = make_problem()
+    problem.x, problem.y = problem.x[:1].expand(6, -1), problem.y[:1].expand(6, -1)
+    settled = rules.make_settler("simultaneous, each neuron's bound", problem, steps=8)()
+    went_on = rules.make_settler("the same, from another sample's state", problem, steps=3)()
+    for z, other in zip(went_on, settled, strict=True):
+        th.testing.assert_close(z, other)
+
+
 def test_products_are_counted_as_worked_by_hand() -> None:
     """A step of a simultaneous rule: two predictions and two ways back, of 256 x 256 and 256 x 4."""
     problem = make_problem()

@@ -89,6 +89,22 @@ def momentum(problem: Problem) -> Iterator[Potentials]:
         yield potentials
 
 
+def from_another_sample(problem: Problem) -> Iterator[Potentials]:
+    """
+    Simultaneous, each neuron's bound, from where the sample before this one settled in five steps: what a
+    circuit starts from that keeps its state from one batch of replayed samples to the next.
+    """
+    definition = {"order": "simultaneous", "step_rule": "neuron"}
+    settled = _circuit(problem, definition, steps=5).settle(problem.x, problem.y, problem.clamped)
+    sizes = settled.step_sizes
+    potentials = [z.roll(1, dims=0) for z in settled.potentials]
+    while True:
+        state = State(problem, potentials)
+        drives = [state.drive(layer) for layer in range(len(potentials))]
+        potentials = [z + size * drive for z, size, drive in zip(potentials, sizes, drives, strict=True)]
+        yield potentials
+
+
 # Settings of the circuit, or a rule of this module.
 RULES: dict[str, dict[str, Any] | Rule] = {
     "sweep, line search (default)": {"order": "sweep", "step_rule": "line_search"},
@@ -98,6 +114,7 @@ RULES: dict[str, dict[str, Any] | Rule] = {
     "inward, each neuron's own": own_step,
     "simultaneous, spectral": {"order": "simultaneous", "step_rule": "spectral"},
     "simultaneous, each neuron's bound": {"order": "simultaneous", "step_rule": "neuron"},
+    "the same, from another sample's state": from_another_sample,
     "simultaneous, momentum": momentum,
     "simultaneous, fixed at 0.1": {"order": "simultaneous", "step_rule": "fixed", "step_size": 0.1},
 }
@@ -109,8 +126,14 @@ def make_settler(rule: str, problem: Problem, steps: int) -> Callable[[], Potent
     if callable(definition):
         reference = definition
         return lambda: next(islice(reference(problem), steps - 1, None))
+    circuit = _circuit(problem, definition, steps)
+    clamped = None if bool(problem.clamped.all()) else problem.clamped
+    return lambda: circuit.settle(problem.x, problem.y, clamped).potentials
+
+
+def _circuit(problem: Problem, definition: dict[str, Any], steps: int) -> NGCCircuit:
+    """The problem's circuit with the settings of a rule."""
     settings = {**BASE, **definition, "inference_steps": steps}
     circuit = NGCCircuit(SIZES, feedback=problem.circuit.settings.feedback, **settings).to(problem.x.dtype)
     circuit.load_state_dict(problem.circuit.state_dict())
-    clamped = None if bool(problem.clamped.all()) else problem.clamped
-    return lambda: circuit.settle(problem.x, problem.y, clamped).potentials
+    return circuit
