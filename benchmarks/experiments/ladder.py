@@ -33,6 +33,15 @@ from sb3_angc.circuit.settings import PRESETS, make_settings
 STEPS = 1000
 # Numbers of settling steps that `ngc` is tried with beside its own
 SETTLING_STEPS = (1, 2, 3, 20)
+# What `paper` is tried with where the papers are silent: the step, the start and the scale of the weights
+SILENT: dict[str, dict[str, Any]] = {
+    "beta 0.3": {"step_size": 0.3},
+    "beta 1": {"step_size": 1.0},
+    "weights of norm 8": {"weight_norm": 8.0},
+    "start at the projection": {"initial_state": "projection"},
+    "start at the projection, beta 0.3": {"initial_state": "projection", "step_size": 0.3},
+    "start at the projection, weights of norm 8": {"initial_state": "projection", "weight_norm": 8.0},
+}
 HIDDEN = [128, 128, 128]
 FOLDER = ROOT / "benchmarks" / "results" / "ladder"
 Changes = dict[str, Any]
@@ -83,9 +92,13 @@ def rungs() -> dict[str, tuple[str, Changes]]:
 
 
 def circuits() -> dict[str, tuple[str, Changes]]:
-    """:return: The rungs, and ``ngc`` with other numbers of settling steps, as :func:`rungs`"""
+    """
+    :return: The rungs, ``ngc`` with other numbers of settling steps and ``paper`` with other values of what
+        the papers do not give, as :func:`rungs`
+    """
     steps = {f"ngc, steps: {n}": ("ngc", {"inference_steps": n}) for n in SETTLING_STEPS}
-    return {**rungs(), **steps}
+    silent = {f"paper, {name}": ("paper", changes) for name, changes in SILENT.items()}
+    return {**rungs(), **steps, **silent}
 
 
 def setup(label: str) -> dict[str, Any]:

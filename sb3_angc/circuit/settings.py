@@ -193,7 +193,8 @@ def _is_finite(value: Any) -> bool:
 PRESETS: dict[str, CircuitSettings] = {
     # Iterative settling with learned feedback that learns as well as backpropagation. The default.
     "settled": CircuitSettings(),
-    # The equations of the papers to the letter.
+    # The equations of the papers to the letter. They do not give step_size, leak, error_scale, the start and
+    # the scale of the weights; with no value that was tried do they learn a task (docs/ladder.md).
     "paper": CircuitSettings(
         inference_steps=10,
         order="simultaneous",
