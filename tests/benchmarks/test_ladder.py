@@ -8,20 +8,20 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
-from benchmarks.experiments import ladder
+from benchmarks.experiments.ladder import command, measure, rungs
 from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.study import read_study
 from sb3_angc.circuit.settings import PRESETS, make_settings
 
 
 def test_rungs_lead_from_preset_to_preset() -> None:
-    rungs = {label: make_settings(preset, **changes) for label, (preset, changes) in ladder.rungs().items()}
-    assert rungs["paper"] == PRESETS["paper"]
-    assert rungs[f"+ {list(ladder.TO_NGC)[-1]}"] == PRESETS["ngc"]
-    assert rungs[f"+ {list(ladder.TO_SETTLED)[-1]}"] == PRESETS["settled"]
-    climbed = [settings.as_dict() for label, settings in rungs.items() if "without" not in label]
+    ladder = {label: make_settings(preset, **changes) for label, (preset, changes) in rungs.rungs().items()}
+    assert ladder["paper"] == PRESETS["paper"]
+    assert ladder[f"+ {list(rungs.TO_NGC)[-1]}"] == PRESETS["ngc"]
+    assert ladder[f"+ {list(rungs.TO_SETTLED)[-1]}"] == PRESETS["settled"]
+    climbed = [settings.as_dict() for label, settings in ladder.items() if "without" not in label]
     for below, above, change in zip(
-        climbed, climbed[1:], [*ladder.TO_NGC.values(), *ladder.TO_SETTLED.values()], strict=False
+        climbed, climbed[1:], [*rungs.TO_NGC.values(), *rungs.TO_SETTLED.values()], strict=False
     ):
         differs = {name for name in below if below[name] != above[name]}
         assert differs == set(change)  # no rung is empty
@@ -29,8 +29,8 @@ def test_rungs_lead_from_preset_to_preset() -> None:
 
 def test_each_change_is_taken_back_alone() -> None:
     ngc, paper = PRESETS["ngc"].as_dict(), PRESETS["paper"].as_dict()
-    for name, change in ladder.TO_NGC.items():
-        preset, changes = ladder.rungs()[f"ngc without: {name}"]
+    for name, change in rungs.TO_NGC.items():
+        preset, changes = rungs.rungs()[f"ngc without: {name}"]
         settings = make_settings(preset, **changes).as_dict()
         differs = {setting for setting in ngc if settings[setting] != ngc[setting]}
         assert differs - {"init_scale"} == set(change) - {"init_scale"}
@@ -45,25 +45,26 @@ def test_the_study_has_the_same_rungs() -> None:
         for label, policy in policies.items()
     }
     assert climbed == {
-        label: make_settings(preset, **changes) for label, (preset, changes) in ladder.rungs().items()
+        label: make_settings(preset, **changes) for label, (preset, changes) in rungs.rungs().items()
     }
 
 
 def test_cells_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ladder, "STEPS", 20)
-    monkeypatch.setattr(ladder, "HIDDEN", [8, 8])
+    monkeypatch.setattr(measure, "STEPS", 20)
+    monkeypatch.setattr(measure, "HIDDEN", [8, 8])
     arguments = ["--seeds", "0", "--output", str(tmp_path)]
-    assert ladder.main(arguments) == 0
+    assert command.main(arguments) == 0
     files = sorted(tmp_path.glob("*.json"))
-    assert len(files) == len(ladder.circuits())
+    assert len(files) == len(rungs.circuits())
+    assert {path.stem for path in tmp_path.glob("*.svg")} == {"ladder", "activity", "steps"}
     table = (tmp_path / "README.md").read_text()
-    assert all(f"| {label} |" in table for label in ladder.circuits())
+    assert all(f"| {label} |" in table for label in rungs.circuits())
     kept = next(path for path in files if json.loads(path.read_text())["label"] == "paper")
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "test_error": 7.125}))
     capsys.readouterr()
-    assert ladder.main(arguments) == 0
+    assert command.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "done" not in printed
     assert "| paper | 7.125 |" in printed

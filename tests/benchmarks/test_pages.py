@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
-from benchmarks.experiments import ladder, regression
+from benchmarks.experiments import regression
+from benchmarks.experiments.ladder import command as ladder
 from benchmarks.experiments.settling import command as settling
 from benchmarks.experiments.speed import command as speed
 from benchmarks.report import pages

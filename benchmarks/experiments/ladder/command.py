@@ -1,0 +1,47 @@
+"""The command: run what is missing, keep it, and write the table and the figures beside the raw results."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import torch as th
+from matplotlib import style
+
+from benchmarks.experiments.ladder import measure, page
+from benchmarks.experiments.ladder.rungs import circuits
+from benchmarks.report import figures, pages
+from benchmarks.runner.errors import Parser
+from benchmarks.runner.provenance import ROOT, RUNS
+from benchmarks.runner.results import kept_or_measured
+from benchmarks.runner.study import slug
+
+FOLDER = ROOT / "benchmarks" / "results" / "ladder"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the missing cells and print the table."""
+    parser = Parser(prog="python -m benchmarks ladder", description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--output", type=Path, default=RUNS / "ladder", help="raw results (default: runs/ladder)"
+    )
+    options = parser.parse_args(arguments)
+    th.set_num_threads(1)
+    cells: page.Cells = {}
+    for seed, label in product(options.seeds, circuits()):
+        path = options.output / f"{slug(label)}--{seed}.json"
+        cells[label, seed] = kept_or_measured(
+            path, measure.setup(label), partial(measure.run_cell, label, seed)
+        )
+    table = page.report(cells, options.seeds)
+    (options.output / "README.md").write_text(table, encoding="utf-8")
+    if options.output.resolve() == FOLDER:
+        pages.fill(pages.DOCS / "ladder.md", {"ladder": table})
+    with style.context(["default", figures.STYLE]):
+        figures.save(page.draw_rungs(cells, options.seeds), options.output / "ladder")
+        figures.save(page.draw_activity(cells, options.seeds), options.output / "activity")
+        figures.save(page.draw_steps(cells, options.seeds), options.output / "steps")
+    print(table)
+    return 0

@@ -1,0 +1,130 @@
+"""The rungs as a table and as figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.experiments.ladder import measure
+from benchmarks.experiments.ladder.rungs import by_steps, circuits, rungs
+from benchmarks.experiments.regression import BATCH_SIZE, LEARNING_RATE
+from benchmarks.report import figures
+
+Cells = dict[tuple[str, int], dict[str, Any]]
+
+
+def report(cells: Cells, seeds: list[int]) -> str:
+    """:return: A row for each rung, in Markdown"""
+    lines = [
+        f"Friedman's function, mean over seeds {seeds}; {measure.HIDDEN} relu units, Adam, learning rate "
+        f"{LEARNING_RATE} falling to 0, {measure.STEPS} steps of {BATCH_SIZE}. "
+        f"Command: `python -m benchmarks ladder --seeds {' '.join(map(str, seeds))}`. "
+        "Lists run from the input to the output; cosines are means over training, "
+        "activities root mean squares of hidden layers, settled with the output free.",
+        "",
+        "| circuit | test error | cosine with the gradient | cosine of W and E.T | energy left "
+        "| activity at the end |",
+        "|---|--:|---|---|--:|---|",
+    ]
+    for label in circuits():
+        done = finished(cells, label, seeds)
+        if not done:
+            lines.append(f"| {label} | diverged | | | | |")
+            continue
+        error = f"{np.mean([result['test_error'] for result in done]):.3f}"
+        if len(done) < len(seeds):
+            error += f" ({len(seeds) - len(done)} of {len(seeds)} diverged)"
+        cosine, alignment, active = (
+            " / ".join(f"{value:.2f}" for value in np.mean([result[key] for result in done], axis=0))
+            for key in ("cosines", "alignments", "activity")
+        )
+        left = f"{100 * np.mean([result['energy_left'] for result in done]):.0f} %"
+        lines.append(f"| {label} | {error} | {cosine} | {alignment} | {left} | {active} |")
+    return "\n".join(lines) + "\n"
+
+
+def finished(cells: Cells, label: str, seeds: list[int]) -> list[dict[str, Any]]:
+    """:return: The results of a circuit's seeds that did not diverge"""
+    results = [cells[label, seed] for seed in seeds]
+    return [result for result in results if result["test_error"] is not None]
+
+
+def draw_rungs(cells: Cells, seeds: list[int]) -> Figure:
+    """:return: Test error, and cosine with the gradient by layer, of each rung from top to bottom"""
+    labels = list(rungs())
+    layers = len(measure.HIDDEN) + 1
+    figure = Figure(figsize=(figures.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
+    errors, cosines = figure.subplots(1, 2, sharey=True)
+    for row, label in enumerate(labels):
+        done = finished(cells, label, seeds)
+        # Seeds, and layers, a little below each other: none hides another.
+        places = row + np.linspace(-0.2, 0.2, len(done)) * (len(done) > 1)
+        for result, place in zip(done, places, strict=True):
+            errors.plot(result["test_error"], place, "o", color=figures.COLORS[0], markersize=3)
+        _draw_layers(cosines, row, [result["cosines"] for result in done], layers)
+    figures.label_rows(errors, [label.replace("ngc without:", "without") for label in labels])
+    errors.tick_params(axis="y", labelsize=9)
+    for panel in (errors, cosines):
+        panel.grid(axis="y", visible=True)
+    errors.set_xscale("log")
+    errors.set_xlabel("test error / variance")
+    cosines.set_xlabel("cosine with\nminus the gradient")
+    figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
+    return figure
+
+
+def draw_activity(cells: Cells, seeds: list[int]) -> Figure:
+    """:return: What is left of each hidden layer's activity after training, from ``paper`` to ``settled``"""
+    labels = [label for label in rungs() if "without" not in label]
+    layers = len(measure.HIDDEN)
+    figure = Figure(figsize=(figures.WIDTH, 0.26 * len(labels) + 1), layout="constrained")
+    panel = figure.subplots()
+    for row, label in enumerate(labels):
+        kept = [result["activity_kept"] for result in finished(cells, label, seeds)]
+        _draw_layers(panel, row, kept, layers)
+    panel.axvline(1.0, color=figures.TEXT, linewidth=0.8)
+    panel.set_xscale("log")
+    panel.grid(axis="y", visible=True)
+    figures.label_rows(panel, labels)
+    panel.tick_params(axis="y", labelsize=9)
+    panel.set_xlabel("activity at the end / at the start")
+    figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
+    return figure
+
+
+def _draw_layers(panel: Axes, row: int, lists: list[list[float]], layers: int) -> None:
+    """The means over seeds of a value by layer, as a row of markers; the first row has their names."""
+    means = np.mean(lists, axis=0) if lists else []
+    for layer, value in enumerate(means):
+        name = f"layer {layer + 1}" if row == 0 else None
+        place = row + 0.5 * (layer + 0.5) / layers - 0.25
+        look: dict[str, Any] = {
+            "color": figures.COLORS[layer],
+            "markersize": 3.5,
+            "linestyle": "",
+            "label": name,
+        }
+        panel.plot(value, place, figures.MARKERS[layer], **look)
+
+
+def draw_steps(cells: Cells, seeds: list[int]) -> Figure:
+    """:return: Test error of ``ngc``, and the energy that settling leaves, over the number of steps"""
+    labels = by_steps()
+    figure, (errors, left) = figures.column([figures.PANEL, figures.PANEL])
+    for panel, key in ((errors, "test_error"), (left, "energy_left")):
+        for seed in seeds:
+            values = [cells[label, seed][key] for label in labels.values()]
+            shown = [np.nan if value is None else value for value in values]
+            panel.plot(list(labels), shown, "o-", color=figures.COLORS[0], markersize=3, linewidth=0.8)
+        panel.set_xscale("log")
+        panel.set_xticks(list(labels), [str(steps) for steps in labels])
+        panel.minorticks_off()
+    errors.set_ylim(bottom=0)
+    left.set_ylim(0, 1.05)
+    errors.set_title("Test error / variance")
+    left.set_title("Energy left by settling")
+    left.set_xlabel("settling steps")
+    return figure
