@@ -20,6 +20,7 @@ NAMED = (
     "inward, last layer solved",
     "inward, spectral",
     "simultaneous, spectral",
+    "simultaneous, each neuron's bound",
     "simultaneous, fixed at 0.1",
 )
 SHOWN = (0.8e-4, 3.0)
