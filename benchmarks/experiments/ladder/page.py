@@ -13,6 +13,8 @@ from benchmarks.experiments.ladder.rungs import by_steps, circuits, rungs
 from benchmarks.experiments.regression import BATCH_SIZE, LEARNING_RATE
 from benchmarks.report import figures
 
+# Less is drawn as this.
+LOWEST_ACTIVITY = 1e-3
 Cells = dict[tuple[str, int], dict[str, Any]]
 
 
@@ -77,20 +79,19 @@ def draw_rungs(cells: Cells, seeds: list[int]) -> Figure:
 
 
 def draw_activity(cells: Cells, seeds: list[int]) -> Figure:
-    """:return: What is left of each hidden layer's activity after training, from ``paper`` to ``settled``"""
+    """:return: Each hidden layer's activity after training, from ``paper`` to ``settled``"""
     labels = [label for label in rungs() if "without" not in label]
     layers = len(measure.HIDDEN)
     figure = Figure(figsize=(figures.WIDTH, 0.26 * len(labels) + 1), layout="constrained")
     panel = figure.subplots()
     for row, label in enumerate(labels):
-        kept = [result["activity_kept"] for result in finished(cells, label, seeds)]
-        _draw_layers(panel, row, kept, layers)
-    panel.axvline(1.0, color=figures.TEXT, linewidth=0.8)
+        left = np.array([result["activity"] for result in finished(cells, label, seeds)])
+        _draw_layers(panel, row, np.clip(left, LOWEST_ACTIVITY, None).tolist(), layers)
     panel.set_xscale("log")
     panel.grid(axis="y", visible=True)
     figures.label_rows(panel, labels)
     panel.tick_params(axis="y", labelsize=9)
-    panel.set_xlabel("activity at the end / at the start")
+    panel.set_xlabel("root mean square activity")
     figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
     return figure
 
