@@ -49,6 +49,15 @@ def test_the_study_has_the_same_rungs() -> None:
     }
 
 
+def test_committed_cells_count_as_done() -> None:
+    """A setting that is added to circuits is added to the records too, with the value that they had."""
+    files = sorted(command.FOLDER.glob("*.json"))
+    assert len(files) == 5 * len(rungs.circuits())
+    for file in files:
+        record = json.loads(file.read_text())
+        assert record["setup"] == measure.setup(record["label"]), file.name
+
+
 def test_cells_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
