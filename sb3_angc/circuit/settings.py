@@ -49,10 +49,6 @@ class CircuitSettings:
         so that one far target does not outweigh all others: errors saturate as those of the Huber loss
         do (error clipping, Mnih et al. 2015, https://doi.org/10.1038/nature14236). Above 0, or
         ``None``, as in the papers.
-    :param max_relative_discrepancy: The same limit, as a multiple of what a batch's outputs are off on
-        average: of the mean, over samples, of each one's largest discrepancy. So it falls as the circuit
-        learns (the scale of Huber's estimators, 1964, https://doi.org/10.1214/aoms/1177703732). Usual range:
-        1.5 to 5, or ``None``.
     :param error_on: What a hidden error compares with the prediction: the ``"activity"``
         ``phi(z)``, as in the papers, or the ``"potential"`` ``z``.
     :param initial_state: Hidden potentials before the first step: ``"zeros"``, or the
@@ -94,7 +90,6 @@ class CircuitSettings:
     error_scale: float = 0.5
     output_precision: float = 0.1
     max_discrepancy: float | None = None
-    max_relative_discrepancy: float | None = None
     error_on: ErrorOn = "potential"
     initial_state: InitialState = "projection"
     activation: str | Activation = "relu"
@@ -129,7 +124,7 @@ class CircuitSettings:
             require(name, scale, fits, f"1 where a norm is set, weight_norm={self.weight_norm!r}")
         for name in ("leak", "alignment_decay"):
             require(name, getattr(self, name), _is_finite(getattr(self, name)), "a number of at least 0")
-        for name in ("weight_norm", "max_discrepancy", "max_relative_discrepancy"):
+        for name in ("weight_norm", "max_discrepancy"):
             value = getattr(self, name)
             require(name, value, value is None or _is_above_zero(value), "None or a number above 0")
         self._check_order()
@@ -158,21 +153,9 @@ class CircuitSettings:
         """
         return self.initial_state == "projection" and self.error_on == "potential" and self.leak == 0
 
-    def clamp(self, y: th.Tensor, prediction: th.Tensor, clamped: th.Tensor | None = None) -> th.Tensor:
-        """
-        What an output is clamped at: ``y``, as far as the limits allow.
-
-        :param y: What it is to be, ``(batch, n_out)``
-        :param prediction: What it is predicted to be, ``(batch, n_out)``
-        :param clamped: As :func:`~sb3_angc.circuit.inference.settle` takes it
-        :return: ``(batch, n_out)``
-        """
-        limit: float | th.Tensor | None = self.max_discrepancy
-        if self.max_relative_discrepancy is not None:
-            away = (y - prediction).abs()
-            away = away if clamped is None else away * clamped
-            relative = self.max_relative_discrepancy * away.amax(1).mean()
-            limit = relative if limit is None else relative.clamp(max=limit)
+    def clamp(self, y: th.Tensor, prediction: th.Tensor) -> th.Tensor:
+        """What an output is clamped at: ``y``, as far as ``max_discrepancy`` from its prediction allows."""
+        limit = self.max_discrepancy
         if limit is None:
             return y
         clamp = th.clamp(y, prediction - limit, prediction + limit)
