@@ -33,7 +33,7 @@ from stable_baselines3.common.vec_env import sync_envs_normalization
 
 from benchmarks.runner.provenance import provenance
 from benchmarks.runner.results import FORMAT, Result, write_json
-from benchmarks.runner.study import Cell
+from benchmarks.runner.study import Cell, completed
 from sb3_angc.zoo import Manager, register
 
 # The last policy is tested on episodes of its own: far from any training seed, and the same
@@ -112,14 +112,14 @@ def merge(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     :param preset: the Zoo's settings
     :param overrides: what the study changes
     """
-    merged = dict(overrides)
-    for key, value in overrides.items():
-        if isinstance(value, dict) and key in preset:
-            base = preset[key]
-            # The Zoo's own presets hold code as text, which the Zoo evaluates in this namespace.
-            base = eval(base, vars(exp_manager)) if isinstance(base, str) else base
-            merged[key] = {**base, **merge(base, value)}
-    return merged
+    bases = {
+        key: preset[key] for key, value in overrides.items() if isinstance(value, dict) and key in preset
+    }
+    # The Zoo's own presets hold code as text, which the Zoo evaluates in this namespace.
+    evaluated = {
+        key: eval(base, vars(exp_manager)) if isinstance(base, str) else base for key, base in bases.items()
+    }
+    return completed(evaluated, overrides)
 
 
 def run_cell(cell: Cell, folder: str) -> Result:

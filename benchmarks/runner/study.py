@@ -151,6 +151,21 @@ def parse_study(data: Any) -> Study:
     return Study(name, cells)
 
 
+def completed(base: Mapping[Any, Any], own: Mapping[Any, Any]) -> dict[Any, Any]:
+    """
+    What ``own`` says, and what only ``base`` says; so with the mappings that both have.
+
+    :param base: settings
+    :param own: what differs from them
+    """
+    both = {
+        key: completed(base[key], value)
+        for key, value in own.items()
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+    }
+    return {**base, **own, **both}
+
+
 def _mapping(data: Any, what: str, known: set[str], required: set[str]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         expected = required or known
@@ -240,10 +255,11 @@ def _method(data: Any, common: dict[str, Any]) -> dict[str, Any]:
     """An entry of ``algorithms``, completed from what the study's entries have in common."""
     needed = {"algorithm"} - common.keys()
     own = _mapping(data, "an entry of algorithms", ALGORITHM_KEYS, required=needed)
-    hyperparams = _completed(
-        *(_typed(part, "hyperparams", dict) if "hyperparams" in part else {} for part in (common, own))
-    )
-    entry = {**common, **own}
+    for part in (common, own):
+        if "hyperparams" in part:
+            _typed(part, "hyperparams", dict)
+    entry = completed(common, own)
+    hyperparams = entry.get("hyperparams", {})
     for key, value in hyperparams.items():
         if not isinstance(key, str):
             raise BenchmarkError(f"hyperparams: {key!r} must be text, the name of an argument")
@@ -261,16 +277,6 @@ def _method(data: Any, common: dict[str, Any]) -> dict[str, Any]:
         "preset": _typed(entry, "preset", str) if "preset" in entry else None,
         "hyperparams": hyperparams,
     }
-
-
-def _completed(common: Mapping[Any, Any], own: Mapping[Any, Any]) -> dict[Any, Any]:
-    """What ``own`` says, completed from ``common``; so are the mappings that both have."""
-    both = {
-        key: _completed(common[key], value)
-        for key, value in own.items()
-        if isinstance(value, Mapping) and isinstance(common.get(key), Mapping)
-    }
-    return {**common, **own, **both}
 
 
 def _plain(value: Any) -> bool:

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from benchmarks.experiments.ladder.rungs import circuits
+from benchmarks.experiments.ladder.rungs import circuits, settings_of
 from benchmarks.experiments.regression import BATCH_SIZE, LEARNING_RATE, friedman
 from sb3_angc.circuit import NGCCircuit, diagnose, learn
 from sb3_angc.circuit.inference import settle
-from sb3_angc.circuit.settings import make_settings
 
 STEPS = 1000
 HIDDEN = [128, 128, 128]
@@ -19,8 +18,7 @@ HIDDEN = [128, 128, 128]
 
 def setup(label: str) -> dict[str, Any]:
     """:return: What a rung's results depend on; results of another setup are measured again"""
-    preset, changes = circuits()[label]
-    circuit = make_settings(preset, **changes).as_dict()
+    circuit = settings_of(label).as_dict()
     return {"steps": STEPS, "batch_size": BATCH_SIZE, "hidden": HIDDEN, "circuit": circuit}
 
 
@@ -31,7 +29,7 @@ def run_cell(label: str, seed: int) -> dict[str, Any]:
     :return: Test error relative to the variance of the targets (``None``: diverged), of what the circuit is
         read out by; cosines of the updates with the gradient and of ``W`` with ``E.T`` by layer, the mean of
         ten batches over training; the share of the energy left by settling, at the end; and each hidden
-        layer's root mean square activity, settled with a free output, at the end and relative to the start
+        layer's root mean square activity, settled with a free output, at the end
     """
     x, y, x_test, y_test = friedman(seed)
     th.manual_seed(seed)
@@ -40,7 +38,6 @@ def run_cell(label: str, seed: int) -> dict[str, Any]:
     optimizer = th.optim.Adam(circuit.parameters(), lr=LEARNING_RATE)
     schedule = th.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
     batches = th.Generator().manual_seed(seed)
-    before = activity(circuit, x_test)
     cosines, alignments, left = [], [], float("nan")
     result: dict[str, Any] = {"label": label, "seed": seed, "setup": setup(label)}
     try:
@@ -56,15 +53,13 @@ def run_cell(label: str, seed: int) -> dict[str, Any]:
     except ValueError:  # it diverged
         return {**result, "test_error": None}
     error = float((circuit.infer(x_test) - y_test).square().mean() / y_test.var())
-    after = activity(circuit, x_test)
     return {
         **result,
         "test_error": error,
         "cosines": np.mean(np.array(cosines, dtype=float), axis=0).tolist(),
         "alignments": np.mean(np.array(alignments, dtype=float), axis=0).tolist(),
         "energy_left": left,
-        "activity": after,
-        "activity_kept": [end / max(start, 1e-12) for start, end in zip(before, after, strict=True)],
+        "activity": activity(circuit, x_test),
     }
 
 

@@ -67,14 +67,12 @@ def draw_rungs(cells: Cells, seeds: list[int]) -> Figure:
         for result, place in zip(done, places, strict=True):
             errors.plot(result["test_error"], place, "o", color=figures.COLORS[0], markersize=3)
         _draw_layers(cosines, row, [result["cosines"] for result in done], layers)
-    figures.label_rows(errors, [label.replace("ngc without:", "without") for label in labels])
-    errors.tick_params(axis="y", labelsize=9)
     for panel in (errors, cosines):
         panel.grid(axis="y", visible=True)
     errors.set_xscale("log")
     errors.set_xlabel("test error / variance")
     cosines.set_xlabel("cosine with\nminus the gradient")
-    figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
+    _name(figure, errors, labels, layers)
     return figure
 
 
@@ -89,10 +87,8 @@ def draw_activity(cells: Cells, seeds: list[int]) -> Figure:
         _draw_layers(panel, row, np.clip(left, LOWEST_ACTIVITY, None).tolist(), layers)
     panel.set_xscale("log")
     panel.grid(axis="y", visible=True)
-    figures.label_rows(panel, labels)
-    panel.tick_params(axis="y", labelsize=9)
     panel.set_xlabel("root mean square activity")
-    figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
+    _name(figure, panel, labels, layers)
     return figure
 
 
@@ -111,13 +107,20 @@ def _draw_layers(panel: Axes, row: int, lists: list[list[float]], layers: int) -
         panel.plot(value, place, figures.MARKERS[layer], **look)
 
 
+def _name(figure: Figure, rows: Axes, labels: list[str], layers: int) -> None:
+    """The rungs beside the rows of a panel, and above the figure the layers."""
+    figures.label_rows(rows, [label.replace("ngc without:", "without") for label in labels])
+    rows.tick_params(axis="y", labelsize=9)
+    figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
+
+
 def draw_steps(cells: Cells, seeds: list[int]) -> Figure:
     """:return: Test error of ``ngc``, and the energy that settling leaves, over the number of steps"""
     labels = by_steps()
     figure, (errors, left) = figures.column([figures.PANEL, figures.PANEL])
     for panel, key in ((errors, "test_error"), (left, "energy_left")):
         for seed in seeds:
-            values = [cells[label, seed][key] for label in labels.values()]
+            values = [cells[label, seed].get(key) for label in labels.values()]  # None where it diverged
             shown = [np.nan if value is None else value for value in values]
             panel.plot(list(labels), shown, "o-", color=figures.COLORS[0], markersize=3, linewidth=0.8)
         panel.set_xscale("log")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sb3_angc.circuit.settings import PRESETS
+from sb3_angc.circuit.settings import PRESETS, CircuitSettings, make_settings
 
 Changes = dict[str, Any]
 
@@ -76,7 +76,13 @@ def circuits() -> dict[str, tuple[str, Changes]]:
     return {**rungs(), **steps, **silent}
 
 
+def settings_of(label: str) -> CircuitSettings:
+    """:return: The settings of one of :func:`circuits`"""
+    preset, changes = circuits()[label]
+    return make_settings(preset, **changes)
+
+
 def by_steps() -> dict[int, str]:
     """:return: The label of ``ngc`` with each number of settling steps"""
-    own = {NGC.inference_steps or 0: f"+ {list(TO_NGC)[-1]}", 10: "ngc without: five steps"}
-    return dict(sorted({**own, **{n: f"ngc, steps: {n}" for n in OTHER_STEPS}}.items()))
+    labels = (f"+ {list(TO_NGC)[-1]}", "ngc without: five steps", *(f"ngc, steps: {n}" for n in OTHER_STEPS))
+    return dict(sorted((settings_of(label).inference_steps or 0, label) for label in labels))

@@ -16,6 +16,7 @@ from benchmarks.experiments.settling.problem import Potentials, Problem, State
 from sb3_angc.circuit import NGCCircuit
 
 Rule = Callable[[Problem], Iterator[Potentials]]
+NEURONS_BOUND: dict[str, Any] = {"order": "simultaneous", "step_rule": "neuron"}
 
 
 def search_line(state: State, layer: int) -> None:
@@ -94,8 +95,7 @@ def from_another_sample(problem: Problem) -> Iterator[Potentials]:
     Simultaneous, each neuron's bound, from where the sample before this one settled in five steps: what a
     circuit starts from that keeps its state from one batch of replayed samples to the next.
     """
-    definition = {"order": "simultaneous", "step_rule": "neuron"}
-    settled = _circuit(problem, definition, steps=5).settle(problem.x, problem.y, problem.clamped)
+    settled = _circuit(problem, NEURONS_BOUND, steps=5).settle(problem.x, problem.y, problem.clamped)
     sizes = settled.step_sizes
     potentials = [z.roll(1, dims=0) for z in settled.potentials]
     while True:
@@ -113,7 +113,7 @@ RULES: dict[str, dict[str, Any] | Rule] = {
     "inward, spectral": inward_spectral,
     "inward, each neuron's own": own_step,
     "simultaneous, spectral": {"order": "simultaneous", "step_rule": "spectral"},
-    "simultaneous, each neuron's bound": {"order": "simultaneous", "step_rule": "neuron"},
+    "simultaneous, each neuron's bound": NEURONS_BOUND,
     "the same, from another sample's state": from_another_sample,
     "simultaneous, momentum": momentum,
     "simultaneous, fixed at 0.1": {"order": "simultaneous", "step_rule": "fixed", "step_size": 0.1},
