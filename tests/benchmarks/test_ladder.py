@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
-from benchmarks.experiments.ladder import command, measure, rungs
+from benchmarks.experiments.ladder import command, measure, page, rungs
 from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.study import read_study
 from sb3_angc.circuit.settings import PRESETS, make_settings
@@ -75,3 +76,18 @@ def test_cells_are_kept(
     printed = capsys.readouterr().out
     assert "done" not in printed
     assert "| paper | 7.125 |" in printed
+
+
+def test_a_circuit_that_diverged_is_left_out_of_the_figure_of_steps() -> None:
+    done = {"test_error": 0.5, "energy_left": 0.5}
+    cells: page.Cells = {(label, 0): done for label in rungs.by_steps().values()}
+    cells["ngc, steps: 20", 0] = {"test_error": None}
+    lines = [panel.lines[0] for panel in page.draw_steps(cells, [0]).axes]
+    assert [np.isnan(np.asarray(line.get_ydata())).tolist() for line in lines] == [[False] * 5 + [True]] * 2
+
+
+def test_each_number_of_steps_has_its_circuit() -> None:
+    by_steps = rungs.by_steps()
+    assert list(by_steps) == [1, 2, 3, 5, 10, 20]
+    for steps, label in by_steps.items():
+        assert rungs.settings_of(label) == make_settings("ngc", inference_steps=steps)

@@ -67,8 +67,7 @@ def draw_rungs(cells: Cells, seeds: list[int]) -> Figure:
         for result, place in zip(done, places, strict=True):
             errors.plot(result["test_error"], place, "o", color=figures.COLORS[0], markersize=3)
         _draw_layers(cosines, row, [result["cosines"] for result in done], layers)
-    for panel in (errors, cosines):
-        panel.grid(axis="y", visible=True)
+    cosines.grid(axis="y", visible=True)
     errors.set_xscale("log")
     errors.set_xlabel("test error / variance")
     cosines.set_xlabel("cosine with\nminus the gradient")
@@ -86,7 +85,6 @@ def draw_activity(cells: Cells, seeds: list[int]) -> Figure:
         left = np.array([result["activity"] for result in finished(cells, label, seeds)])
         _draw_layers(panel, row, np.clip(left, LOWEST_ACTIVITY, None).tolist(), layers)
     panel.set_xscale("log")
-    panel.grid(axis="y", visible=True)
     panel.set_xlabel("root mean square activity")
     _name(figure, panel, labels, layers)
     return figure
@@ -110,6 +108,7 @@ def _draw_layers(panel: Axes, row: int, lists: list[list[float]], layers: int) -
 def _name(figure: Figure, rows: Axes, labels: list[str], layers: int) -> None:
     """The rungs beside the rows of a panel, and above the figure the layers."""
     figures.label_rows(rows, [label.replace("ngc without:", "without") for label in labels])
+    rows.grid(axis="y", visible=True)
     rows.tick_params(axis="y", labelsize=9)
     figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
 
