@@ -9,18 +9,17 @@ from __future__ import annotations
 import importlib
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch as th
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
-from benchmarks.runner.errors import BenchmarkError, Parser
-from benchmarks.runner.provenance import RUNS, provenance
+from benchmarks.experiments.options import read
+from benchmarks.runner.errors import BenchmarkError
+from benchmarks.runner.provenance import provenance
 from benchmarks.runner.results import kept_or_measured
 from sb3_angc import ANGC
 
@@ -92,19 +91,13 @@ def report(cells: dict[int, dict[str, Any]]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run the missing cells and print the table."""
-    parser = Parser(prog="python -m benchmarks reaching", description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument(
-        "--output", type=Path, default=RUNS / "reaching", help="raw results (default: runs/reaching)"
-    )
-    options = parser.parse_args(arguments)
+    options = read("reaching", arguments)
     try:
         gym.register_envs(importlib.import_module("gymnasium_robotics"))
     except ImportError as error:
         raise BenchmarkError(
             f'{error}: pip install gymnasium-robotics "mujoco<3.4" (its arms do not load with newer ones)'
         ) from error
-    th.set_num_threads(1)
     cells = {}
     for seed in options.seeds:
         cells[seed] = kept_or_measured(options.output / f"{seed}.json", setup(), partial(run_cell, seed))

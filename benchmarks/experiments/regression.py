@@ -14,16 +14,15 @@ import math
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch as th
 from torch import nn
 
+from benchmarks.experiments.options import read
 from benchmarks.report import pages
-from benchmarks.runner.errors import Parser
-from benchmarks.runner.provenance import ROOT, RUNS
+from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.results import kept_or_measured
 from sb3_angc.circuit import NGCCircuit, diagnose, learn
 from sb3_angc.circuit.settings import PRESETS, make_settings
@@ -187,13 +186,7 @@ class AlignmentDecay:
 
 def main(arguments: list[str]) -> int:
     """Run the missing cells and print the table."""
-    parser = Parser(prog="python -m benchmarks regression", description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument(
-        "--output", type=Path, default=RUNS / "regression", help="raw results (default: runs/regression)"
-    )
-    options = parser.parse_args(arguments)
-    th.set_num_threads(1)
+    options = read("regression", arguments)
     cells = {}
     for seed, dataset, learner in product(options.seeds, DATASETS, LEARNERS):
         path = options.output / f"{dataset}--{_slug(learner)}--{seed}.json"

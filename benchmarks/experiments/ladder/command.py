@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import product
-from pathlib import Path
 
-import torch as th
 from matplotlib import style
 
 from benchmarks.experiments.ladder import measure, page
 from benchmarks.experiments.ladder.rungs import circuits
+from benchmarks.experiments.options import read
 from benchmarks.report import figures, pages
-from benchmarks.runner.errors import Parser
-from benchmarks.runner.provenance import ROOT, RUNS
+from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.results import kept_or_measured
 from benchmarks.runner.study import slug
 
@@ -22,13 +20,7 @@ FOLDER = ROOT / "benchmarks" / "results" / "ladder"
 
 def main(arguments: list[str]) -> int:
     """Run the missing cells and print the table."""
-    parser = Parser(prog="python -m benchmarks ladder", description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument(
-        "--output", type=Path, default=RUNS / "ladder", help="raw results (default: runs/ladder)"
-    )
-    options = parser.parse_args(arguments)
-    th.set_num_threads(1)
+    options = read("ladder", arguments)
     cells: page.Cells = {}
     for seed, label in product(options.seeds, circuits()):
         path = options.output / f"{slug(label)}--{seed}.json"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import product
-from pathlib import Path
 
-import torch as th
 from matplotlib import style
 
+from benchmarks.experiments.options import read
 from benchmarks.experiments.settling import measure, page
 from benchmarks.experiments.settling.circuits import CONDITIONS
 from benchmarks.report import figures, pages
-from benchmarks.runner.errors import Parser
-from benchmarks.runner.provenance import ROOT, RUNS
+from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.results import kept_or_measured
 
 FOLDER = ROOT / "benchmarks" / "results" / "settling"
@@ -21,16 +19,7 @@ FOLDER = ROOT / "benchmarks" / "results" / "settling"
 
 def main(arguments: list[str]) -> int:
     """Run the missing cells, print the table and draw the figure."""
-    parser = Parser(prog="python -m benchmarks settling", description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=RUNS / "settling",
-        help="folder of results, table and figure (default: runs/settling)",
-    )
-    options = parser.parse_args(arguments)
-    th.set_num_threads(1)
+    options = read("settling", arguments, seeds=(0, 1, 2))
     cells: page.Cells = {}
     for condition, seed in product(CONDITIONS, options.seeds):
         path = options.output / f"{condition.name}--{seed}.json"
