@@ -18,7 +18,7 @@ from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_angc.angc import arguments, replay, update
 from sb3_angc.angc.actions import SPACES
-from sb3_angc.angc.compiled import CompiledUpdate
+from sb3_angc.angc.compiled import CompiledOutputs, CompiledUpdate
 from sb3_angc.angc.epistemic import weight_left
 from sb3_angc.angc.exploration import ExploringAlgorithm
 from sb3_angc.angc.features import ImageExtractor, PartsExtractor
@@ -102,9 +102,9 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
     :param clamp_all_actions: Whether the values of the actions not taken are clamped at their present
         estimates while the controller settles, as in the paper, instead of being left free
     :param compile_updates: Whether ``torch.compile`` makes one piece of an update, from the replayed batch to
-        the moved weights: faster after half a minute for compiling, a few seconds where torch finds
-        what it compiled before, see ``docs/performance.md``. Needs a C++ compiler; where it does not work, a
-        warning says why.
+        the moved weights, and of settling to act where circuits do: faster after half a minute for compiling,
+        a few seconds where torch finds what it compiled before, see ``docs/performance.md``. Needs a C++
+        compiler; where it does not work, a warning says why.
     :param exploration_steps: The most steps that a random choice is kept in training (ez-greedy,
         https://arxiv.org/abs/2006.01782): how many is drawn for each, ``n`` with a probability in proportion
         to ``1 / n^2``. 1 is epsilon-greedy.
@@ -234,6 +234,8 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
             self.exploration_fraction,
         )
         self._compiled_update = CompiledUpdate(self.verbose)
+        if self.compile_updates and not self.policy.controller.settings.settles_at_projection:
+            self.policy.read_out = CompiledOutputs(self.policy.action_parts)
         self.q_net, self.q_net_target = self.policy.q_net, self.policy.q_net_target
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:

@@ -1,4 +1,7 @@
-"""An update as one compiled function, from the replayed batch to the moved weights."""
+"""
+What is compiled: an update, from the replayed batch to the moved weights, and acting where circuits settle
+for that.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 
 import torch as th
 
+from sb3_angc.angc.actions import ActionParts
 from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.angc.replay import Batch, Samples, prepared
 from sb3_angc.angc.update import Learned, LocalUpdates, Objective, Updates, local_updates, update_circuits
@@ -123,6 +127,25 @@ class CompiledUpdate:
                 stacklevel=2,
             )
             self._is_told = True
+
+
+class CompiledOutputs:
+    """
+    :meth:`~sb3_angc.angc.actions.ActionParts.outputs`, compiled for each number of observations where that
+    works.
+
+    :param action_parts: Of the policy that acts
+    :param backend: torch.compile's
+    """
+
+    def __init__(self, action_parts: ActionParts, backend: str = "inductor") -> None:
+        self.action_parts = action_parts
+        self.read = CompiledIfPossible(ActionParts.outputs, backend)
+
+    def __call__(self, controller: NGCCircuit, features: th.Tensor) -> th.Tensor:
+        key = _layout(features), controller.settings
+        found = self.read(key, features.device, self.action_parts, controller, features)
+        return self.action_parts.outputs(controller, features) if found is None else found
 
 
 def _layout(part: th.Tensor | dict[str, th.Tensor] | None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch as th
@@ -88,6 +88,8 @@ class ANGCPolicy(BasePolicy):
     controller: NGCCircuit
     controller_target: NGCCircuit
     generator: NGCCircuit
+    # `ActionParts.outputs` of the policy's, or the same compiled
+    read_out: Callable[[NGCCircuit, th.Tensor], th.Tensor]
 
     def __init__(
         self,
@@ -168,6 +170,7 @@ class ANGCPolicy(BasePolicy):
         has_others = self.normalize_features and n_others > 0
         self.normalization = RunningNormalization(n_others, self.n_pixels) if has_others else None
         self.action_parts = ActionParts(self.action_space, self.action_bins, self.action_input)
+        self.read_out = self.action_parts.outputs
         n_choices = self.action_parts.n_outputs
         n_inputs, n_outputs = (n_others + n_choices, 1) if self.action_input else (n_others, n_choices)
         controller_layers: list[Layer] = [
@@ -328,7 +331,7 @@ class ANGCPolicy(BasePolicy):
 
     def _predict(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         check_finite_tensor("The observation", obs)
-        outputs = self.action_parts.outputs(self.controller, self.features(obs))
+        outputs = self.read_out(self.controller, self.features(obs))
         check_finite_tensor("The controller's value of an action", outputs)
         return self._best(outputs)
 

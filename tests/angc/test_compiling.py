@@ -15,7 +15,7 @@ from stable_baselines3.common.envs import SimpleMultiObsEnv
 from stable_baselines3.common.utils import set_random_seed
 
 from sb3_angc import ANGC
-from sb3_angc.angc.compiled import CompiledUpdate
+from sb3_angc.angc.compiled import CompiledOutputs, CompiledUpdate
 from sb3_angc.circuit import PRESETS
 from sb3_angc.common.compiling import CompiledIfPossible
 from tests.agents import TINY
@@ -162,6 +162,33 @@ def test_what_may_change_between_updates_is_seen() -> None:
             group["eps"] = 0.1
         agent.train(3, 16)
     assert_alike(plain, other, tolerance=1e-4)
+
+
+def test_circuits_that_settle_to_act_are_compiled() -> None:
+    model = ANGC("CartPole-v1", **{**TINY, "policy_kwargs": {"net_arch": [16], "circuit": "paper"}}).learn(60)
+    policy = model.policy
+    policy.read_out = CompiledOutputs(policy.action_parts, backend="aot_eager")
+    twin = pickle.loads(pickle.dumps(policy))
+    for n_observations in (1, 3):
+        features = policy.features(th.randn(n_observations, 4))
+        for agent in (policy, twin):
+            with warnings.catch_warnings(), th.no_grad():
+                warnings.filterwarnings("error", "torch.compile does not work")
+                expected = policy.controller.infer(features)
+                th.testing.assert_close(agent.read_out(agent.controller, features), expected)
+    # It is the present weights that it computes with, and predict() takes it.
+    policy.controller.bundles[-1].weight.fill_(th.nan)
+    with pytest.raises(ValueError, match="value of an action"):
+        model.predict(model.observation_space.sample(), deterministic=True)
+    assert len(policy.read_out.read._compiled) == 2
+
+
+@pytest.mark.parametrize(("circuit", "compiles"), [("paper", True), ("settled", False)])
+def test_where_the_projection_is_read_out_nothing_is_compiled_for_it(circuit: str, compiles: bool) -> None:
+    model = ANGC("CartPole-v1", compile_updates=True, policy_kwargs={"circuit": circuit})
+    assert isinstance(model.policy.read_out, CompiledOutputs) == compiles
+    plain = ANGC("CartPole-v1", policy_kwargs={"circuit": circuit})
+    assert not isinstance(plain.policy.read_out, CompiledOutputs)
 
 
 def test_other_optimizers_move_the_weights_themselves() -> None:

@@ -269,6 +269,7 @@ MUTANTS = [
     Mutant("circuit/circuit.py", "NGCCircuit.move_towards", "th._foreach_lerp_(own, others, share)", "th._foreach_lerp_(own, others, 1 - share)"),
     Mutant("angc/actions.py", "ActionParts.outputs", "return controller.infer(features)", "return controller.project(features)"),
     Mutant("angc/policies.py", "ANGCPolicy._build", "settings.settles_at_projection", "True"),
+    Mutant("angc/compiled.py", "CompiledOutputs.__call__", "_layout(features)", "None"),
     Mutant("angc/policies.py", "ANGCPolicy.set_training_mode", "self.features_extractor.train(mode)", "pass"),
     Mutant("angc/optimizer.py", "make_optimizer", "not kwargs.get('foreach')", "True"),
     Mutant("angc/moments.py", "updated", "(1 - share) * difference.square()", "difference.square()"),
