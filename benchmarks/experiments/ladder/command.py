@@ -7,7 +7,7 @@ from itertools import product
 
 from matplotlib import style
 
-from benchmarks.experiments.ladder import measure, page
+from benchmarks.experiments.ladder import measure, page, returns
 from benchmarks.experiments.ladder.rungs import circuits
 from benchmarks.experiments.options import read
 from benchmarks.report import figures, pages
@@ -30,7 +30,11 @@ def main(arguments: list[str]) -> int:
     table = page.report(cells, options.seeds)
     (options.output / "README.md").write_text(table, encoding="utf-8")
     if options.output.resolve() == FOLDER:
-        pages.fill(pages.DOCS / "ladder.md", {"ladder": table})
+        comparison = returns.measured()
+        sections = {"ladder": table, "ladder returns": returns.table(comparison)}
+        pages.fill(pages.DOCS / "ladder.md", sections)
+        with style.context(["default", figures.STYLE]):
+            figures.save(returns.draw(comparison), options.output / "returns")
     with style.context(["default", figures.STYLE]):
         figures.save(page.draw_rungs(cells, options.seeds), options.output / "ladder")
         figures.save(page.draw_activity(cells, options.seeds), options.output / "activity")
