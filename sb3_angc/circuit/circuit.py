@@ -57,7 +57,7 @@ class NGCCircuit(nn.Module):
         width)`` an input image; a :class:`~sb3_angc.circuit.layers.Convolution` an image that sees
         the image before it; a list stands for such parts side by side, each connected with its own
         part of the layer before it
-    :param preset: ``"settled"``, ``"paper"`` or ``"released"``, see ``PRESETS``
+    :param preset: ``"settled"``, ``"ngc"``, ``"paper"`` or ``"released"``, see ``PRESETS``
     :param name: Name of the circuit in errors and diagnostics
     :param settings: Single settings that override the preset's, see :class:`CircuitSettings`
     :raises ValueError: If a layer, the preset or a setting is not allowed

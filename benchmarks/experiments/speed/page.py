@@ -129,8 +129,13 @@ def compiled(section: Mapping[str, Any]) -> str:
 
     :param section: of the results
     """
-    took = [seconds(row["compile_seconds"]) for row in section["rows"] if "compile_seconds" in row]
-    return table(section) + (f"\n\nCompiling took {' and '.join(took)}." if took else "")
+    took = [
+        f"{row['name'].split(' / ')[0]}: {seconds(row['compile_seconds'])}"
+        for row in section["rows"]
+        if "compile_seconds" in row
+    ]
+    first = f"\n\nThe first updates, with compiling from an empty cache, took: {'; '.join(took)}." if took else ""
+    return table(section) + first
 
 
 SECTIONS = {
