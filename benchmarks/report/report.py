@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib import style
 from matplotlib.figure import Figure
 
-from benchmarks.report import figures, tables
+from benchmarks.report import drawing, figures, tables
 from benchmarks.report.comparison import Comparison
 from benchmarks.runner.errors import BenchmarkError, Parser
 from benchmarks.runner.provenance import ROOT
@@ -49,10 +48,10 @@ def write_report(comparison: Comparison, baseline: str, folder: Path, title: str
     :param title: of the report, ``None`` for one of methods and tasks
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with style.context(["default", figures.STYLE]):
+    with drawing.styled():
         drawn = draw(comparison, baseline)
         for name, figure in drawn.items():
-            figures.save(figure, folder / name)
+            drawing.save(figure, folder / name)
     (folder / "report.md").write_text(text(comparison, baseline, list(drawn), title), encoding="utf-8")
 
 
@@ -88,7 +87,7 @@ def text(comparison: Comparison, baseline: str, drawn: Sequence[str], title: str
 
     def image(name: str) -> list[str]:
         """A figure and its caption, where it is drawn."""
-        shown = figures.shown(baseline)
+        shown = drawing.shown(baseline)
         others = OTHERS.format(baseline=shown) if is_many else ""
         caption = FIGURES[name].format(baseline=shown, others=others)
         return [f"![{name.replace('_', ' ')}]({name}.svg)", f"*{caption}*"] if name in drawn else []
@@ -97,7 +96,7 @@ def text(comparison: Comparison, baseline: str, drawn: Sequence[str], title: str
     left_out = [label for label in comparison.labels if label not in complete]
     episodes = comparison.tasks[comparison.environments[0]].last_policy_episodes
     if title is None:
-        title = " and ".join(map(figures.shown, comparison.labels))
+        title = " and ".join(map(drawing.shown, comparison.labels))
         if len(comparison.labels) > NAMED:
             title = f"{len(comparison.labels)} methods on {' and '.join(comparison.environments)}"
     parts = [f"# {title}", INTRODUCTION.format(episodes=episodes)]

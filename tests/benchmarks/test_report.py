@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from benchmarks.__main__ import main
-from benchmarks.report import figures
+from benchmarks.report import drawing, figures
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.report import draw
 from benchmarks.runner.results import ResultsFolder
@@ -204,7 +204,7 @@ def test_nothing_is_cut(results: list[str]) -> None:
 @pytest.mark.parametrize("places", [[0.5, 0.5, 0.5], [1.0, 1.0, 0.99, 0.0], [0.0, 0.01], [0.3], []])
 def test_labels_are_set_apart_near_their_curves(places: list[float]) -> None:
     heights = [0.1 + 0.05 * index for index in range(len(places))]
-    found = figures.spread(places, heights)
+    found = drawing.spread(places, heights)
     order = np.argsort(places, kind="stable")
     assert sorted(found) == [found[index] for index in order]  # as the curves end
     for one, other in itertools.pairwise(order):
@@ -217,7 +217,7 @@ def test_labels_are_set_apart_near_their_curves(places: list[float]) -> None:
 
 def test_points_do_not_hide_each_other() -> None:
     values = np.array([5.0, 5.0, 1.0, 5.05, 3.0, 5.0])
-    rows = figures.swarm(values, 0.1)
+    rows = drawing.swarm(values, 0.1)
     for one, other in itertools.combinations(range(len(values)), 2):
         assert abs(values[one] - values[other]) >= 0.1 or rows[one] != rows[other]
     assert rows[2] == rows[4] == 0  # alone
@@ -240,7 +240,7 @@ def test_differences_are_those_of_the_means_and_sorted(tmp_path: Path) -> None:
         points = [line for line in axes.get_lines() if line.get_marker() == "o"]
         found = [float(np.asarray(line.get_xdata())[0]) for line in points]
         np.testing.assert_allclose(found, [10, 0, -50])
-        assert [line.get_color() for line in points] == [figures.COLORS[0], figures.TEXT, figures.COLORS[1]]
+        assert [line.get_color() for line in points] == [drawing.COLORS[0], drawing.TEXT, drawing.COLORS[1]]
 
 
 def test_a_failed_cell_is_named_with_its_error(results: list[str], tmp_path: Path, capsys: Any) -> None:
@@ -326,7 +326,7 @@ def test_of_many_methods_those_furthest_from_the_baseline_are_named(tmp_path: Pa
     [axes] = figures.learning_curves(comparison, "dqn").axes
     expected = ["dqn", *labels[-5:]]
     assert figures.most_different(comparison, "dqn") == expected
-    assert {name.replace("\n", "") for name in names(axes)} == {figures.shown(label) for label in expected}
+    assert {name.replace("\n", "") for name in names(axes)} == {drawing.shown(label) for label in expected}
     assert len({text.get_color() for text in axes.texts}) == len(expected)
     assert main(["report", *folders, "--output", str(tmp_path / "report")]) == 0
     report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
@@ -337,7 +337,7 @@ def test_of_many_methods_those_furthest_from_the_baseline_are_named(tmp_path: Pa
     assert (tmp_path / "titled" / "report.md").read_text(encoding="utf-8").startswith("# Variants\n")
 
 
-@pytest.mark.parametrize("tone", [*figures.COLORS, figures.TEXT])
+@pytest.mark.parametrize("tone", [*drawing.COLORS, drawing.TEXT])
 @pytest.mark.parametrize("page", ["#ffffff", "#0d1117"])
 def test_tones_stand_out_from_light_and_dark_pages(tone: str, page: str) -> None:
     def luminance(color: str) -> float:
@@ -347,4 +347,4 @@ def test_tones_stand_out_from_light_and_dark_pages(tone: str, page: str) -> None
 
     low, high = sorted([luminance(tone), luminance(page)])
     # WCAG: 3 to 1 for graphics, 4 to 1 for our text.
-    assert (high + 0.05) / (low + 0.05) >= (4 if tone == figures.TEXT else 3)
+    assert (high + 0.05) / (low + 0.05) >= (4 if tone == drawing.TEXT else 3)

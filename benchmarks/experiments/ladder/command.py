@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 
-from matplotlib import style
-
 from benchmarks.experiments.ladder import measure, page, returns
 from benchmarks.experiments.ladder.rungs import circuits
 from benchmarks.experiments.options import read
-from benchmarks.report import figures, pages
+from benchmarks.report import drawing, pages
 from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.results import kept_or_measured
 from benchmarks.runner.study import slug
@@ -33,11 +31,11 @@ def main(arguments: list[str]) -> int:
         comparison = returns.measured()
         sections = {"ladder": table, "ladder returns": returns.table(comparison)}
         pages.fill(pages.DOCS / "ladder.md", sections)
-        with style.context(["default", figures.STYLE]):
-            figures.save(returns.draw(comparison), options.output / "returns")
-    with style.context(["default", figures.STYLE]):
-        figures.save(page.draw_rungs(cells, options.seeds), options.output / "ladder")
-        figures.save(page.draw_activity(cells, options.seeds), options.output / "activity")
-        figures.save(page.draw_steps(cells, options.seeds), options.output / "steps")
+        with drawing.styled():
+            drawing.save(returns.draw(comparison), options.output / "returns")
+    with drawing.styled():
+        drawing.save(page.draw_rungs(cells, options.seeds), options.output / "ladder")
+        drawing.save(page.draw_activity(cells, options.seeds), options.output / "activity")
+        drawing.save(page.draw_steps(cells, options.seeds), options.output / "steps")
     print(table)
     return 0

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.experiments.ladder import measure
 from benchmarks.experiments.ladder.rungs import by_steps, circuits, rungs
 from benchmarks.experiments.regression import BATCH_SIZE, LEARNING_RATE
-from benchmarks.report import figures
+from benchmarks.report import drawing
 
 # Less is drawn as this.
 LOWEST_ACTIVITY = 1e-3
@@ -58,14 +58,14 @@ def draw_rungs(cells: Cells, seeds: list[int]) -> Figure:
     """:return: Test error, and cosine with the gradient by layer, of each rung from top to bottom"""
     labels = list(rungs())
     layers = len(measure.HIDDEN) + 1
-    figure = Figure(figsize=(figures.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
+    figure = Figure(figsize=(drawing.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
     errors, cosines = figure.subplots(1, 2, sharey=True)
     for row, label in enumerate(labels):
         done = finished(cells, label, seeds)
         # Seeds, and layers, a little below each other: none hides another.
         places = row + np.linspace(-0.2, 0.2, len(done)) * (len(done) > 1)
         for result, place in zip(done, places, strict=True):
-            errors.plot(result["test_error"], place, "o", color=figures.COLORS[0], markersize=3)
+            errors.plot(result["test_error"], place, "o", color=drawing.COLORS[0], markersize=3)
         _draw_layers(cosines, row, [result["cosines"] for result in done], layers)
     cosines.grid(axis="y", visible=True)
     errors.set_xscale("log")
@@ -79,7 +79,7 @@ def draw_activity(cells: Cells, seeds: list[int]) -> Figure:
     """:return: Each hidden layer's activity after training, from ``paper`` to ``settled``"""
     labels = [label for label in rungs() if "without" not in label]
     layers = len(measure.HIDDEN)
-    figure = Figure(figsize=(figures.WIDTH, 0.26 * len(labels) + 1), layout="constrained")
+    figure = Figure(figsize=(drawing.WIDTH, 0.26 * len(labels) + 1), layout="constrained")
     panel = figure.subplots()
     for row, label in enumerate(labels):
         left = np.array([result["activity"] for result in finished(cells, label, seeds)])
@@ -97,17 +97,17 @@ def _draw_layers(panel: Axes, row: int, lists: list[list[float]], layers: int) -
         name = f"layer {layer + 1}" if row == 0 else None
         place = row + 0.5 * (layer + 0.5) / layers - 0.25
         look: dict[str, Any] = {
-            "color": figures.COLORS[layer],
+            "color": drawing.COLORS[layer],
             "markersize": 3.5,
             "linestyle": "",
             "label": name,
         }
-        panel.plot(value, place, figures.MARKERS[layer], **look)
+        panel.plot(value, place, drawing.MARKERS[layer], **look)
 
 
 def _name(figure: Figure, rows: Axes, labels: list[str], layers: int) -> None:
     """The rungs beside the rows of a panel, and above the figure the layers."""
-    figures.label_rows(rows, [label.replace("ngc without:", "without") for label in labels])
+    drawing.label_rows(rows, [label.replace("ngc without:", "without") for label in labels])
     rows.grid(axis="y", visible=True)
     rows.tick_params(axis="y", labelsize=9)
     figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
@@ -116,12 +116,12 @@ def _name(figure: Figure, rows: Axes, labels: list[str], layers: int) -> None:
 def draw_steps(cells: Cells, seeds: list[int]) -> Figure:
     """:return: Test error of ``ngc``, and the energy that settling leaves, over the number of steps"""
     labels = by_steps()
-    figure, (errors, left) = figures.column([figures.PANEL, figures.PANEL])
+    figure, (errors, left) = drawing.column([drawing.PANEL, drawing.PANEL])
     for panel, key in ((errors, "test_error"), (left, "energy_left")):
         for seed in seeds:
             values = [cells[label, seed].get(key) for label in labels.values()]  # None where it diverged
             shown = [np.nan if value is None else value for value in values]
-            panel.plot(list(labels), shown, "o-", color=figures.COLORS[0], markersize=3, linewidth=0.8)
+            panel.plot(list(labels), shown, "o-", color=drawing.COLORS[0], markersize=3, linewidth=0.8)
         panel.set_xscale("log")
         panel.set_xticks(list(labels), [str(steps) for steps in labels])
         panel.minorticks_off()

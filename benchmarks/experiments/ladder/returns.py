@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from benchmarks.report import figures
+from benchmarks.report import drawing
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.tables import markdown
 from benchmarks.runner.provenance import ROOT
@@ -33,17 +33,17 @@ def table(comparison: Comparison) -> str:
 def draw(comparison: Comparison) -> Figure:
     """:return: The last policy of each seed, by rung from top to bottom, a panel for each task"""
     labels, tasks = comparison.labels, comparison.environments
-    figure = Figure(figsize=(figures.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
+    figure = Figure(figsize=(drawing.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
     panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for panel, task in zip(panels, tasks, strict=True):
         for row, label in enumerate(labels):
             returns = comparison.returns(label, task)
             # Seeds a little below each other: none hides another.
             places = [row + 0.5 * (seed + 0.5) / len(returns) - 0.25 for seed in range(len(returns))]
-            panel.plot(returns, places, "o", color=figures.COLORS[0], markersize=3)
-        panel.axvline(comparison.tasks[task].threshold, color=figures.TEXT, linestyle=":")
+            panel.plot(returns, places, "o", color=drawing.COLORS[0], markersize=3)
+        panel.axvline(comparison.tasks[task].threshold, color=drawing.TEXT, linestyle=":")
         panel.set_xlabel(f"return,\n{task}")
-    figures.label_rows(panels[0], [label.replace("ngc without:", "without") for label in labels])
+    drawing.label_rows(panels[0], [label.replace("ngc without:", "without") for label in labels])
     for panel in panels:
         panel.grid(axis="y", visible=True)
         panel.tick_params(axis="y", labelsize=9)

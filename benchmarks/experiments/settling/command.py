@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 
-from matplotlib import style
-
 from benchmarks.experiments.options import read
 from benchmarks.experiments.settling import measure, page
 from benchmarks.experiments.settling.circuits import CONDITIONS
-from benchmarks.report import figures, pages
+from benchmarks.report import drawing, pages
 from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.results import kept_or_measured
 
@@ -30,7 +28,7 @@ def main(arguments: list[str]) -> int:
     (options.output / "README.md").write_text(table, encoding="utf-8")
     if options.output.resolve() == FOLDER:
         pages.fill(pages.DOCS / "circuit.md", {"settling": table})
-    with style.context(["default", figures.STYLE]):
-        figures.save(page.draw(cells), options.output / "settling")
+    with drawing.styled():
+        drawing.save(page.draw(cells), options.output / "settling")
     print(table)
     return 0

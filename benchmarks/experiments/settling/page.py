@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.experiments.settling import circuits, measure
 from benchmarks.experiments.settling.circuits import CONDITIONS, SIZES, Condition
 from benchmarks.experiments.settling.rules import RULES
-from benchmarks.report import figures
+from benchmarks.report import drawing
 
 # Conditions and rules that are drawn in color; the table has all.
 DRAWN = CONDITIONS[3:6]
@@ -86,7 +86,7 @@ def _percent(share: float | None) -> str:
 
 def draw(cells: Cells) -> Figure:
     """:return: What is left of the energy over the products spent; the table has all conditions and rules"""
-    figure, panels = figures.column([1.2 * figures.PANEL] * len(DRAWN))
+    figure, panels = drawing.column([1.2 * drawing.PANEL] * len(DRAWN))
     for panel, condition in zip(panels, DRAWN, strict=True):
         ends: dict[str, float] = {}
         tones: dict[str, str] = {}
@@ -95,7 +95,7 @@ def draw(cells: Cells) -> Figure:
             spent = np.array(measure.STEPS) * cost(cells, rule, "products")
             left = np.clip(shares, 1e-4, None)
             is_named = rule in NAMED
-            tone = figures.COLORS[NAMED.index(rule)] if is_named else figures.TEXT
+            tone = drawing.COLORS[NAMED.index(rule)] if is_named else drawing.TEXT
             width = 1.5 if is_named else 0.8
             panel.plot(spent, left, color=tone, marker="o", markersize=2 * width, linewidth=width)
             if is_named:
@@ -106,7 +106,7 @@ def draw(cells: Cells) -> Figure:
         panel.set_ylim(*SHOWN)
         low, high = np.log10(SHOWN)
         shares_of_panel = {rule: (end - low) / (high - low) for rule, end in ends.items()}
-        figures.name_places(panel, shares_of_panel, tones, 1.2 * figures.PANEL)
+        drawing.name_places(panel, shares_of_panel, tones, 1.2 * drawing.PANEL)
         panel.set_title(condition.title[0].upper() + condition.title[1:])
         panel.set_ylabel("energy left")
     panels[-1].set_xlabel("products of the batch with a 256 x 256 matrix")

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from benchmarks.experiments.speed.growth import BASE
-from benchmarks.report import figures
+from benchmarks.report import drawing
 
 AXES = {
     "steps": "settling steps T",
@@ -42,7 +41,7 @@ def growth(cells: Sequence[Mapping[str, Any]]) -> Figure:
 
     :param cells: the grid
     """
-    figure, panels = figures.column([0.8 * figures.PANEL] * len(AXES))
+    figure, panels = drawing.column([0.8 * drawing.PANEL] * len(AXES))
     for panel, (axis, name) in zip(panels, AXES.items(), strict=True):
         chosen = along(cells, axis)
         sizes = [cell[axis] for cell in chosen]
@@ -52,12 +51,12 @@ def growth(cells: Sequence[Mapping[str, Any]]) -> Figure:
             panel.plot(
                 sizes,
                 [cell[side]["processor"] * 1e3 for cell in chosen],
-                color=figures.COLORS[number],
-                marker=figures.MARKERS[number],
+                color=drawing.COLORS[number],
+                marker=drawing.MARKERS[number],
                 markersize=4,
             )
             ends[label] = float(np.log10(chosen[-1][side]["processor"] * 1e3)) if chosen else 0.0
-            tones[label] = figures.COLORS[number]
+            tones[label] = drawing.COLORS[number]
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
         panel.set_xticks(sizes)
@@ -68,7 +67,7 @@ def growth(cells: Sequence[Mapping[str, Any]]) -> Figure:
         panel.yaxis.set_minor_formatter(NullFormatter())
         low, high = np.log10(panel.get_ylim())
         places = {label: float((end - low) / (high - low)) for label, end in ends.items()}
-        figures.name_places(panel, places, tones, 0.8 * figures.PANEL)
+        drawing.name_places(panel, places, tones, 0.8 * drawing.PANEL)
         panel.set_title(f"Time over {name}")
         panel.set_ylabel("ms for an update")
     return figure
@@ -81,5 +80,5 @@ def write(cells: Sequence[Mapping[str, Any]], folder: Path) -> None:
     :param cells: the grid
     :param folder: where to
     """
-    with style.context(["default", figures.STYLE]):
-        figures.save(growth(cells), folder / "growth")
+    with drawing.styled():
+        drawing.save(growth(cells), folder / "growth")

@@ -134,7 +134,9 @@ def compiled(section: Mapping[str, Any]) -> str:
         for row in section["rows"]
         if "compile_seconds" in row
     ]
-    first = f"\n\nThe first updates, with compiling from an empty cache, took: {'; '.join(took)}." if took else ""
+    first = (
+        f"\n\nThe first updates, with compiling from an empty cache, took: {'; '.join(took)}." if took else ""
+    )
     return table(section) + first
 
 
