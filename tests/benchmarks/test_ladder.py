@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
-from benchmarks.experiments.ladder import command, measure, page, rungs
+from benchmarks.experiments.ladder import command, measure, page, returns, rungs
 from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.study import read_study
 from sb3_angc.circuit.settings import PRESETS, make_settings
@@ -84,6 +84,32 @@ def test_a_circuit_that_diverged_is_left_out_of_the_figure_of_steps() -> None:
     cells["ngc, steps: 20", 0] = {"test_error": None}
     lines = [panel.lines[0] for panel in page.draw_steps(cells, [0]).axes]
     assert [np.isnan(np.asarray(line.get_ydata())).tolist() for line in lines] == [[False] * 5 + [True]] * 2
+
+
+def test_returns_are_those_of_the_committed_cells() -> None:
+    """Every cell once: its return in the table's mean, and a point of the figure at it."""
+    cells = [json.loads(file.read_text()) for file in returns.FOLDER.glob("*--*.json")]
+    by_run: dict[tuple[str, str], list[float]] = {}
+    for cell in cells:
+        key = cell["cell"]["label"], cell["cell"]["environment"]
+        by_run.setdefault(key, []).append(float(np.mean(cell["last_policy"]["returns"])))
+    comparison = returns.measured()
+    rows = {line.split(" | ")[0].strip("| "): line for line in returns.table(comparison).splitlines()}
+    for (label, _), values in by_run.items():
+        assert f"| {np.mean(values):.1f}" in rows[label]
+    drawn = [
+        value
+        for panel in returns.draw(comparison).axes
+        for line in panel.lines[: len(comparison.labels)]
+        for value in np.asarray(line.get_xdata(), dtype=float)
+    ]
+    assert sorted(drawn) == sorted(value for values in by_run.values() for value in values)
+
+
+def test_the_lowest_and_the_highest_stand_beside_a_mean_of_several() -> None:
+    assert returns.mean_and_ends(np.array([1.0, 3.0, 8.0])) == "4.0 [1.0, 8.0]"
+    assert returns.mean_and_ends(np.array([2.5])) == "2.5"
+    assert returns.mean_and_ends(np.array([])) == ""
 
 
 def test_each_number_of_steps_has_its_circuit() -> None:

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.report import drawing
 from benchmarks.report.comparison import Comparison
+from benchmarks.report.statistics import Array
 from benchmarks.report.tables import markdown
 from benchmarks.runner.provenance import ROOT
 
@@ -18,16 +19,26 @@ def measured() -> Comparison:
 
 
 def table(comparison: Comparison) -> str:
-    """:return: A row for each rung, with the mean over seeds and its lowest and highest, in Markdown"""
+    """:return: A row for each rung, with the mean over seeds, and of several the lowest and highest"""
+    seeds: set[int] = set()
     rows = []
     for label in comparison.labels:
         row = [label]
         for task in comparison.environments:
-            returns = comparison.returns(label, task)
-            mean = f"{returns.mean():.1f} [{returns.min():.1f}, {returns.max():.1f}]" if len(returns) else ""
-            row.append(mean)
+            seeds |= {run["cell"]["seed"] for run in comparison.results(label, task)}
+            row.append(mean_and_ends(comparison.returns(label, task)))
         rows.append(row)
-    return markdown(["circuit", *comparison.environments], rows)
+    episodes = next(iter(comparison.tasks.values())).last_policy_episodes
+    head = f"Last policies, mean return of {episodes} episodes, over seeds {sorted(seeds)}."
+    return head + "\n\n" + markdown(["circuit", *comparison.environments], rows)
+
+
+def mean_and_ends(returns: Array) -> str:
+    """:return: The mean and, of several, the lowest and highest; nothing of none"""
+    if len(returns) == 0:
+        return ""
+    ends = f" [{returns.min():.1f}, {returns.max():.1f}]" if len(returns) > 1 else ""
+    return f"{returns.mean():.1f}{ends}"
 
 
 def draw(comparison: Comparison) -> Figure:
@@ -42,9 +53,10 @@ def draw(comparison: Comparison) -> Figure:
             places = [row + 0.5 * (seed + 0.5) / len(returns) - 0.25 for seed in range(len(returns))]
             panel.plot(returns, places, "o", color=drawing.COLORS[0], markersize=3)
         panel.axvline(comparison.tasks[task].threshold, color=drawing.TEXT, linestyle=":")
-        panel.set_xlabel(f"return,\n{task}")
+        panel.set_xlabel(task.split("-")[0], fontsize=8.5)
+        panel.locator_params(axis="x", nbins=2)
     drawing.label_rows(panels[0], [label.replace("ngc without:", "without") for label in labels])
     for panel in panels:
         panel.grid(axis="y", visible=True)
-        panel.tick_params(axis="y", labelsize=9)
+        panel.tick_params(labelsize=8.5)
     return figure
