@@ -27,15 +27,14 @@ def main(arguments: list[str]) -> int:
         )
     table = page.report(cells, options.seeds)
     (options.output / "README.md").write_text(table, encoding="utf-8")
-    if options.output.resolve() == FOLDER:
-        comparison = returns.measured()
-        sections = {"ladder": table, "ladder returns": returns.table(comparison)}
-        pages.fill(pages.DOCS / "ladder.md", sections)
-        with drawing.styled():
-            drawing.save(returns.draw(comparison), options.output / "returns")
     with drawing.styled():
         drawing.save(page.draw_rungs(cells, options.seeds), options.output / "ladder")
         drawing.save(page.draw_activity(cells, options.seeds), options.output / "activity")
         drawing.save(page.draw_steps(cells, options.seeds), options.output / "steps")
+        if options.output.resolve() == FOLDER:
+            comparison = returns.measured()
+            sections = {"ladder": table, "ladder returns": returns.table(comparison)}
+            pages.fill(pages.DOCS / "ladder.md", sections)
+            drawing.save(returns.draw(comparison), options.output / "returns")
     print(table)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,20 +59,15 @@ def draw_rungs(cells: Cells, seeds: list[int]) -> Figure:
     """:return: Test error, and cosine with the gradient by layer, of each rung from top to bottom"""
     labels = list(rungs())
     layers = len(measure.HIDDEN) + 1
-    figure = Figure(figsize=(drawing.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
-    errors, cosines = figure.subplots(1, 2, sharey=True)
+    figure, (errors, cosines) = rows_beside(labels, 2)
     for row, label in enumerate(labels):
         done = finished(cells, label, seeds)
-        # Seeds, and layers, a little below each other: none hides another.
-        places = row + np.linspace(-0.2, 0.2, len(done)) * (len(done) > 1)
-        for result, place in zip(done, places, strict=True):
-            errors.plot(result["test_error"], place, "o", color=drawing.COLORS[0], markersize=3)
+        draw_seeds(errors, row, [result["test_error"] for result in done])
         _draw_layers(cosines, row, [result["cosines"] for result in done], layers)
-    cosines.grid(axis="y", visible=True)
     errors.set_xscale("log")
     errors.set_xlabel("test error / variance")
     cosines.set_xlabel("cosine with\nminus the gradient")
-    _name(figure, errors, labels, layers)
+    _name_layers(figure, layers)
     return figure
 
 
@@ -79,23 +75,21 @@ def draw_activity(cells: Cells, seeds: list[int]) -> Figure:
     """:return: Each hidden layer's activity after training, from ``paper`` to ``settled``"""
     labels = [label for label in rungs() if "without" not in label]
     layers = len(measure.HIDDEN)
-    figure = Figure(figsize=(drawing.WIDTH, 0.26 * len(labels) + 1), layout="constrained")
-    panel = figure.subplots()
+    figure, (panel,) = rows_beside(labels, 1)
     for row, label in enumerate(labels):
         left = np.array([result["activity"] for result in finished(cells, label, seeds)])
         _draw_layers(panel, row, np.clip(left, LOWEST_ACTIVITY, None).tolist(), layers)
     panel.set_xscale("log")
     panel.set_xlabel("root mean square activity")
-    _name(figure, panel, labels, layers)
+    _name_layers(figure, layers)
     return figure
 
 
 def _draw_layers(panel: Axes, row: int, lists: list[list[float]], layers: int) -> None:
     """The means over seeds of a value by layer, as a row of markers; the first row has their names."""
     means = np.mean(lists, axis=0) if lists else []
-    for layer, value in enumerate(means):
+    for layer, (value, place) in enumerate(zip(means, places(row, layers), strict=False)):
         name = f"layer {layer + 1}" if row == 0 else None
-        place = row + 0.5 * (layer + 0.5) / layers - 0.25
         look: dict[str, Any] = {
             "color": drawing.COLORS[layer],
             "markersize": 3.5,
@@ -105,11 +99,28 @@ def _draw_layers(panel: Axes, row: int, lists: list[list[float]], layers: int) -
         panel.plot(value, place, drawing.MARKERS[layer], **look)
 
 
-def _name(figure: Figure, rows: Axes, labels: list[str], layers: int) -> None:
-    """The rungs beside the rows of a panel, and above the figure the layers."""
-    drawing.label_rows(rows, [label.replace("ngc without:", "without") for label in labels])
-    rows.grid(axis="y", visible=True)
-    rows.tick_params(axis="y", labelsize=9)
+def rows_beside(labels: list[str], n_panels: int) -> tuple[Figure, list[Axes]]:
+    """:return: A figure with a row for each rung, from top to bottom, and its panels side by side"""
+    figure = Figure(figsize=(drawing.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
+    panels = list(figure.subplots(1, n_panels, sharey=True, squeeze=False)[0])
+    drawing.label_rows(panels[0], [label.replace("ngc without:", "without") for label in labels])
+    for panel in panels:
+        panel.grid(axis="y", visible=True)
+        panel.tick_params(axis="y", labelsize=9)
+    return figure, panels
+
+
+def places(row: int, n: int) -> list[float]:
+    """:return: ``n`` places in a row, a little below each other: none hides another"""
+    return [row + 0.5 * (number + 0.5) / n - 0.25 for number in range(n)]
+
+
+def draw_seeds(panel: Axes, row: int, values: Sequence[float]) -> None:
+    """A value of each seed, as points in a row."""
+    panel.plot(values, places(row, len(values)), "o", color=drawing.COLORS[0], markersize=3)
+
+
+def _name_layers(figure: Figure, layers: int) -> None:
     figure.legend(loc="outside upper center", ncols=layers, fontsize=9, handletextpad=0, columnspacing=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from benchmarks.experiments.ladder.page import draw_seeds, rows_beside
 from benchmarks.report import drawing
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.statistics import Array
@@ -44,19 +45,12 @@ def mean_and_ends(returns: Array) -> str:
 def draw(comparison: Comparison) -> Figure:
     """:return: The last policy of each seed, by rung from top to bottom, a panel for each task"""
     labels, tasks = comparison.labels, comparison.environments
-    figure = Figure(figsize=(drawing.WIDTH, 0.24 * len(labels) + 1), layout="constrained")
-    panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    figure, panels = rows_beside(labels, len(tasks))
     for panel, task in zip(panels, tasks, strict=True):
         for row, label in enumerate(labels):
-            returns = comparison.returns(label, task)
-            # Seeds a little below each other: none hides another.
-            places = [row + 0.5 * (seed + 0.5) / len(returns) - 0.25 for seed in range(len(returns))]
-            panel.plot(returns, places, "o", color=drawing.COLORS[0], markersize=3)
+            draw_seeds(panel, row, comparison.returns(label, task).tolist())
         panel.axvline(comparison.tasks[task].threshold, color=drawing.TEXT, linestyle=":")
         panel.set_xlabel(task.split("-")[0], fontsize=8.5)
         panel.locator_params(axis="x", nbins=2)
-    drawing.label_rows(panels[0], [label.replace("ngc without:", "without") for label in labels])
-    for panel in panels:
-        panel.grid(axis="y", visible=True)
         panel.tick_params(labelsize=8.5)
     return figure
