@@ -59,7 +59,7 @@ class CompiledIfPossible(Generic[P, R]):
             reason = " ".join(str(error).split("\n", 2)[:2])  # the first line may only name the backend
             warnings.warn(
                 f"torch.compile does not work here: {type(error).__name__}: {reason}. "
-                "Updates run as they are, which gives the same results in more time.",
+                "Without it results are the same, and take more time.",
                 stacklevel=2,
             )
             self.works = False

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from sb3_angc import ANGC
 from sb3_angc.angc import replay, update
+from tests.action_spaces import Sum
 from tests.agents import TINY
-from tests.angc.test_actions import Sum
 from tests.reference import trainable
 
 AS_INPUT: dict[str, Any] = {"net_arch": [16, 16], "action_input": True}

@@ -28,7 +28,10 @@ TESTS = {
         *("circuit/test_local_updates.py", "circuit/test_settling.py", "circuit/test_locality.py"),
     ],
     "circuit/synapses/parallel.py": ["circuit/test_convolution.py"],
-    "angc/actions.py": ["angc/test_actions.py", "angc/test_action_input.py", "angc/test_angc.py"],
+    "angc/actions.py": [
+        *("angc/test_actions.py", "angc/test_every_action_space.py", "angc/test_action_input.py"),
+        "angc/test_angc.py",
+    ],
     "angc/angc.py": [
         "angc/test_angc.py",
         "angc/test_buffers.py",
@@ -42,7 +45,8 @@ TESTS = {
         "angc/test_compiling.py",
     ],
     "angc/exploration.py": [
-        *("angc/test_actions.py", "angc/test_angc.py", "angc/test_buffers.py", "angc/test_drop_in.py")
+        *("angc/test_exploring.py", "angc/test_actions.py", "angc/test_angc.py", "angc/test_buffers.py"),
+        "angc/test_drop_in.py",
     ],
     "angc/moments.py": ["angc/test_value_scale.py", "angc/test_angc.py", "angc/test_users_scenarios.py"],
     "angc/value_scale.py": ["angc/test_value_scale.py", "angc/test_angc.py"],
