@@ -64,7 +64,8 @@ class ANGCPolicy(BasePolicy):
     :param circuit: Preset of both circuits, a name in ``sb3_angc.circuit.PRESETS``
     :param circuit_kwargs: Settings of both circuits that override the preset's, see
         ``sb3_angc.circuit.CircuitSettings``. Where none is given, ``output_precision`` of ``"settled"`` is
-        0.001, and ``output_init_scale`` of a controller whose weights have no norm 0.1.
+        0.001, ``max_relative_discrepancy`` of its controller 2, and ``output_init_scale`` of a controller
+        whose weights have no norm 0.1.
     :param normalize_features: Whether the circuits see features scaled to mean 0 and standard
         deviation 1 over the replayed batches. Pixels are never scaled so: divided by 255 they are of
         one scale already, and a scale of their own for each would magnify those that hardly change.
@@ -199,7 +200,7 @@ class ANGCPolicy(BasePolicy):
         )
 
     def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
-        settings = {**agent_settings(self.circuit), **self.circuit_kwargs, **settings}
+        settings = {**agent_settings(self.circuit, name), **self.circuit_kwargs, **settings}
         if self.activation_fn is not None:
             settings["activation"] = activation_of(self.activation_fn)
         return NGCCircuit(layers, self.circuit, name, **settings)

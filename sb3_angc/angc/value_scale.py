@@ -22,14 +22,22 @@ INITIAL_SCALE = 0.1
 # ``1 / (1 + pi |g|^2)``: with a larger one, values that were overestimated where the gradient ``g`` is large
 # are hardly corrected, and grow from target to target.
 OUTPUT_PRECISION = 0.001
+# Limit on a controller's errors where the preset is "settled". Without it, the few transitions on which a
+# task is won or lost set the rate at which all else is learned. The generator has none: its errors are the
+# epistemic reward.
+MAX_RELATIVE_DISCREPANCY = 2.0
 
 
-def agent_settings(preset: str) -> dict[str, Any]:
+def agent_settings(preset: str, circuit: str) -> dict[str, Any]:
     """
     :param preset: Of a circuit
-    :return: Settings of an agent's circuits that differ from the preset's
+    :param circuit: Its name: ``"controller"`` or another
+    :return: Settings of an agent's circuit that differ from the preset's
     """
-    return {"output_precision": OUTPUT_PRECISION} if preset == "settled" else {}
+    if preset != "settled":
+        return {}
+    limit = {"max_relative_discrepancy": MAX_RELATIVE_DISCREPANCY} if circuit == "controller" else {}
+    return {"output_precision": OUTPUT_PRECISION, **limit}
 
 
 def initial_scale(preset: str, circuit_kwargs: Mapping[str, Any]) -> float:

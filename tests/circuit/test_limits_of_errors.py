@@ -1,0 +1,70 @@
+"""Outputs that are clamped no further from their predictions than a limit."""
+
+import math
+
+import pytest
+import torch as th
+from torch.nn import functional as F
+
+from sb3_angc.circuit import NGCCircuit
+from sb3_angc.circuit.settings import make_settings
+from tests.circuit.states import predictions_of, start
+
+
+@pytest.mark.parametrize("preset", ["settled", "ngc", "paper", "released"])
+def test_far_targets_are_clamped_nearer(preset: str) -> None:
+    """As if the circuit were told of outputs no further than 2 from its predictions, on either side."""
+    th.manual_seed(0)
+    circuit = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2).double()
+    limited = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2, max_discrepancy=2.0).double()
+    limited.load_state_dict(circuit.state_dict())
+    x = th.randn(4, 3).double()
+    prediction = predictions_of(circuit, start(circuit, x, th.zeros(4, 2).double()))[-1]
+    offsets = th.tensor([[1.0, -1.0], [5.0, -1.0], [-2.0, 2.5], [-100.0, 3.0]]).double()
+    nearer = th.tensor([[1.0, -1.0], [2.0, -1.0], [-2.0, 2.0], [-2.0, 2.0]]).double()
+    updates = limited.local_updates(limited.settle(x, prediction + offsets))
+    expected = circuit.local_updates(circuit.settle(x, prediction + nearer))
+    for name, update in updates.items():
+        th.testing.assert_close(update, expected[name])
+
+
+@pytest.mark.parametrize("preset", ["settled", "ngc", "paper", "released"])
+def test_targets_are_held_as_near_as_twice_the_root_mean_square(preset: str) -> None:
+    """Five outputs are clamped, 1, -2, 1, -12 and -1 away: 5.5 as root of the mean square, 30.2."""
+    th.manual_seed(0)
+    circuit = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2).double()
+    limited = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2, max_relative_discrepancy=2.0).double()
+    limited.load_state_dict(circuit.state_dict())
+    x = th.randn(4, 3).double()
+    prediction = predictions_of(circuit, start(circuit, x, th.zeros(4, 2).double()))[-1]
+    offsets = th.tensor([[1.0, 99.0], [-2.0, 1.0], [-12.0, 70.0], [50.0, -1.0]]).double()
+    clamped = th.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]).double()
+    nearer = offsets.clone()
+    nearer[2, 0] = -2 * math.sqrt((1 + 4 + 1 + 144 + 1) / 5)
+    updates = limited.local_updates(limited.settle(x, prediction + offsets, clamped))
+    expected = circuit.local_updates(circuit.settle(x, prediction + nearer, clamped))
+    for name, update in updates.items():
+        th.testing.assert_close(update, expected[name])
+
+
+@pytest.mark.parametrize(("absolute", "expected"), [(10.0, 2.0), (0.5, 0.5)])
+def test_of_two_limits_the_nearer_one_counts(absolute: float, expected: float) -> None:
+    settings = make_settings(max_discrepancy=absolute, max_relative_discrepancy=1.0)
+    y = th.tensor([[math.sqrt(7)], [-1.0]])  # the root mean square is 2
+    assert settings.clamp(y, th.zeros(2, 1)).tolist() == [[pytest.approx(expected)], [-min(expected, 1.0)]]
+
+
+@pytest.mark.parametrize("limit", [0.5, 3.0])
+def test_far_targets_change_weights_as_the_huber_loss_does(limit: float) -> None:
+    """Scheduled and tied, the update is minus autograd's gradient of torch's Huber loss."""
+    th.manual_seed(0)
+    circuit = NGCCircuit([3, 6, 2], "released", max_discrepancy=limit).double()
+    x, y = th.randn(8, 3).double(), 2 * th.randn(8, 2).double()
+    updates = circuit.local_updates(circuit.settle(x, y))
+    parameters = circuit.prediction_parameters()
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
+    output = th.func.functional_call(circuit, leaves, (x,))
+    loss = F.huber_loss(output, y, delta=limit, reduction="sum") / len(x)
+    gradients = th.autograd.grad(loss, list(leaves.values()))
+    for name, gradient in zip(leaves, gradients, strict=True):
+        th.testing.assert_close(updates[name], -gradient)
