@@ -151,6 +151,10 @@ def test_settings_keep_the_budgets_of_the_zoo_and_build_an_agent() -> None:
         assert {name: settings[name] for name in told} == told
     # The Zoo has the first version of it.
     assert ours.pop("FetchReach-v4")["n_timesteps"] == sac["FetchReach-v1"]["n_timesteps"]
+    # Fewer steps are enough.
+    assert (
+        ours.pop("LunarLanderContinuous-v3")["n_timesteps"] < sac["LunarLanderContinuous-v3"]["n_timesteps"]
+    )
     assert set(ours) == {"default", *TASKS, *CONTINUOUS_TASKS}
     for task, settings in ours.items():
         theirs = sac if task in CONTINUOUS_TASKS else dqn
