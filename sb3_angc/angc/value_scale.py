@@ -25,7 +25,7 @@ OUTPUT_PRECISION = 0.001
 # Limit on a controller's errors where the preset is "settled". Without it, the few transitions on which a
 # task is won or lost set the rate at which all else is learned. The generator has none: its errors are the
 # epistemic reward.
-MAX_RELATIVE_DISCREPANCY = 2.0
+MAX_RELATIVE_DISCREPANCY = 3.0
 
 
 def agent_settings(preset: str, circuit: str) -> dict[str, Any]:

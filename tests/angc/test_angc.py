@@ -63,10 +63,10 @@ def test_errors_of_the_controller_alone_are_limited_where_nothing_else_is_said()
         policy = ANGC("CartPole-v1", policy_kwargs=policy_kwargs, device="cpu").policy
         return [each.settings.max_relative_discrepancy for each in (policy.controller, policy.generator)]
 
-    assert limits() == [2, None]
+    assert limits() == [3, None]
     assert limits(circuit="ngc") == [None, None]  # a limit that samples share is not local
     assert limits(circuit_kwargs={"max_relative_discrepancy": None}) == [None, None]
-    assert limits(circuit_kwargs={"max_relative_discrepancy": 3.0}) == [3, 3]
+    assert limits(circuit_kwargs={"max_relative_discrepancy": 2.0}) == [2, 2]
 
 
 @pytest.mark.parametrize("circuit", ["settled", "paper", "released"])
