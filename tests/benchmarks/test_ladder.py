@@ -95,8 +95,10 @@ def test_returns_are_those_of_the_committed_cells() -> None:
         by_run.setdefault(key, []).append(float(np.mean(cell["last_policy"]["returns"])))
     comparison = returns.measured()
     rows = {line.split(" | ")[0].strip("| "): line for line in returns.table(comparison).splitlines()}
-    for (label, _), values in by_run.items():
+    for (label, task), values in by_run.items():
         assert f"| {np.mean(values):.1f}" in rows[label]
+        found = {cell["cell"]["seed"] for cell in cells if cell["cell"]["environment"] == task}
+        assert f"{task}, seed{'s' if len(found) > 1 else ''} {str(sorted(found))[1:-1]} |" in rows["circuit"]
     drawn = [
         value
         for panel in returns.draw(comparison).axes

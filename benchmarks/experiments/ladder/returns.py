@@ -21,17 +21,21 @@ def measured() -> Comparison:
 
 def table(comparison: Comparison) -> str:
     """:return: A row for each rung, with the mean over seeds, and of several the lowest and highest"""
-    seeds: set[int] = set()
-    rows = []
-    for label in comparison.labels:
-        row = [label]
-        for task in comparison.environments:
-            seeds |= {run["cell"]["seed"] for run in comparison.results(label, task)}
-            row.append(mean_and_ends(comparison.returns(label, task)))
-        rows.append(row)
+    rows = [
+        [label, *(mean_and_ends(comparison.returns(label, task)) for task in comparison.environments)]
+        for label in comparison.labels
+    ]
     episodes = next(iter(comparison.tasks.values())).last_policy_episodes
-    head = f"Last policies, mean return of {episodes} episodes, over seeds {sorted(seeds)}."
-    return head + "\n\n" + markdown(["circuit", *comparison.environments], rows)
+    head = f"Last policies, mean return of {episodes} episodes [lowest seed, highest seed]."
+    tasks = [f"{task}, {seeds(comparison, task)}" for task in comparison.environments]
+    return head + "\n\n" + markdown(["circuit", *tasks], rows)
+
+
+def seeds(comparison: Comparison, task: str) -> str:
+    """:return: The seeds on which any rung was run"""
+    runs = [run for label in comparison.labels for run in comparison.results(label, task)]
+    found = sorted({run["cell"]["seed"] for run in runs})
+    return f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
 
 
 def mean_and_ends(returns: Array) -> str:
