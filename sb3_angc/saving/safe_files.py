@@ -32,7 +32,7 @@ SelfAlgorithm = TypeVar("SelfAlgorithm", bound=OffPolicyAlgorithm)
 # What it is called in a folder that holds an agent and what is told of it
 AGENT_FILE = "agent.safetensors"
 # One more whenever a file of this version could not be read by the version before.
-SAFE_FORMAT = 3
+SAFE_FORMAT = 4
 # The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
 LARGEST_SPACE = 2**20
 # Classes of torch that a file may name. Beside these and the algorithm's own, nothing is imported or called
@@ -137,6 +137,8 @@ def load_safe(
             raise ValueError(
                 f"its format is {content['format']}, and this version of sb3_angc reads up to {SAFE_FORMAT}"
             )
+        if content["format"] < 4:
+            _limit_no_errors(content["settings"])
         if content["format"] < 3:
             _complete(content["settings"], tensors)
         return _build(cls, content, tensors, _by_name(own_classes), env, device, kwargs)
@@ -144,6 +146,13 @@ def load_safe(
         raise
     except Exception as error:  # whatever wrong types and values lead to
         raise ValueError(f"{path} is not a safe file of ANGC that can be loaded: {error!r}") from error
+
+
+def _limit_no_errors(settings: dict[str, Any]) -> None:
+    """Say in a file of format 1 to 3 that its controller had no limit on errors."""
+    policy_kwargs = dict(settings["policy_kwargs"] or {})
+    circuit_kwargs = {"max_relative_discrepancy": None, **(policy_kwargs.get("circuit_kwargs") or {})}
+    settings["policy_kwargs"] = {**policy_kwargs, "circuit_kwargs": circuit_kwargs}
 
 
 def _complete(settings: dict[str, Any], tensors: dict[str, th.Tensor]) -> None:

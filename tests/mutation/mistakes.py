@@ -86,7 +86,7 @@ MUTANTS = [
     Mutant("circuit/inference.py", "energy", "settings.leak / 2", "settings.leak"),
     Mutant("circuit/inference.py", "energy", "hidden and not state.at_projection", "hidden and state.at_projection"),
     Mutant("circuit/inference.py", "initial_state", "settings.initial_state == 'zeros'", "settings.initial_state == 'projection'"),
-    Mutant("circuit/inference.py", "initial_state", "settings.clamp(y, predictions[-1])", "y"),
+    Mutant("circuit/inference.py", "initial_state", "settings.clamp(y, predictions[-1], clamped)", "y"),
     Mutant("circuit/inference.py", "initial_state", "phi.derivative(potentials[-1])", "phi.function(potentials[-1])"),
     Mutant("circuit/inference.py", "settle", "settings.inference_steps or len(bundles)", "settings.inference_steps or 1"),
     # sweeps

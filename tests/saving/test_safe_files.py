@@ -223,7 +223,7 @@ def test_zip_of_sb3_is_refused_unread(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (["format"], 4, "its format is 4, and this version of sb3_angc reads up to 3"),
+        (["format"], 5, "its format is 5, and this version of sb3_angc reads up to 4"),
         (["policy"], "os.system", "os.system"),
         (["settings", "policy_kwargs", "optimizer_class"], {"class": "os.system"}, "not among those allowed"),
         (["settings", "policy_kwargs", "net_arch"], [10**9], "not those of the policy it describes"),
@@ -261,7 +261,7 @@ def test_a_file_of_version_0_1_means_what_it_meant(tmp_path: Path) -> None:
     then = {
         "normalize_values": False,
         "epistemic_scale": "maximum",
-        "circuit_kwargs": {"output_precision": 0.1},
+        "circuit_kwargs": {"output_precision": 0.1, "max_relative_discrepancy": None},
     }
     model = ANGC("CartPole-v1", max_grad_norm=50.0, **{**TINY, "policy_kwargs": {**small, **then}}).learn(100)
     path = tmp_path / "agent.safetensors"
@@ -278,6 +278,19 @@ def test_a_file_of_version_0_1_means_what_it_meant(tmp_path: Path) -> None:
     assert loaded.max_grad_norm == pytest.approx(50.0)
     observations = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     assert th.equal(*(agent.policy.q_values(observations) for agent in (model, loaded)))
+
+
+@pytest.mark.parametrize(("file_format", "limit"), [(3, None), (4, 3.0)])
+def test_errors_have_the_limit_that_they_had(saved: Path, file_format: int, limit: float | None) -> None:
+    """Files of format 3 were written before a controller's errors had one by default."""
+    from safetensors.torch import load_file, save_file
+
+    header, _ = header_of(saved)
+    content = json.loads(header["__metadata__"]["sb3_angc"])
+    content["format"] = file_format
+    save_file(load_file(saved), saved, {"sb3_angc": json.dumps(content)})
+    loaded = ANGC.load_safe(saved, device="cpu")
+    assert loaded.policy.controller.settings.max_relative_discrepancy == limit
 
 
 def test_no_memory_is_taken_on_the_files_word_alone(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
