@@ -1,6 +1,7 @@
 """Outputs that are clamped no further from their predictions than a limit."""
 
 import math
+from typing import Any
 
 import pytest
 import torch as th
@@ -11,40 +12,45 @@ from sb3_angc.circuit.settings import make_settings
 from tests.circuit.states import predictions_of, start
 
 
-@pytest.mark.parametrize("preset", ["settled", "ngc", "paper", "released"])
-def test_far_targets_are_clamped_nearer(preset: str) -> None:
-    """As if the circuit were told of outputs no further than 2 from its predictions, on either side."""
+def assert_as_if_nearer(
+    preset: str,
+    limits: dict[str, Any],
+    offsets: th.Tensor,
+    nearer: th.Tensor,
+    clamped: th.Tensor | None = None,
+) -> None:
+    """A limited circuit's updates are those of one without a limit that is told of nearer outputs."""
     th.manual_seed(0)
     circuit = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2).double()
-    limited = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2, max_discrepancy=2.0).double()
+    limited = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2, **limits).double()
     limited.load_state_dict(circuit.state_dict())
     x = th.randn(4, 3).double()
     prediction = predictions_of(circuit, start(circuit, x, th.zeros(4, 2).double()))[-1]
-    offsets = th.tensor([[1.0, -1.0], [5.0, -1.0], [-2.0, 2.5], [-100.0, 3.0]]).double()
-    nearer = th.tensor([[1.0, -1.0], [2.0, -1.0], [-2.0, 2.0], [-2.0, 2.0]]).double()
-    updates = limited.local_updates(limited.settle(x, prediction + offsets))
-    expected = circuit.local_updates(circuit.settle(x, prediction + nearer))
-    for name, update in updates.items():
-        th.testing.assert_close(update, expected[name])
-
-
-@pytest.mark.parametrize("preset", ["settled", "ngc", "paper", "released"])
-def test_targets_are_held_as_near_as_twice_the_root_mean_square(preset: str) -> None:
-    """Five outputs are clamped, 1, -2, 1, -12 and -1 away: 5.5 as root of the mean square, 30.2."""
-    th.manual_seed(0)
-    circuit = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2).double()
-    limited = NGCCircuit([3, 6, 5, 2], preset, inference_steps=2, max_relative_discrepancy=2.0).double()
-    limited.load_state_dict(circuit.state_dict())
-    x = th.randn(4, 3).double()
-    prediction = predictions_of(circuit, start(circuit, x, th.zeros(4, 2).double()))[-1]
-    offsets = th.tensor([[1.0, 99.0], [-2.0, 1.0], [-12.0, 70.0], [50.0, -1.0]]).double()
-    clamped = th.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]).double()
-    nearer = offsets.clone()
-    nearer[2, 0] = -2 * math.sqrt((1 + 4 + 1 + 144 + 1) / 5)
     updates = limited.local_updates(limited.settle(x, prediction + offsets, clamped))
     expected = circuit.local_updates(circuit.settle(x, prediction + nearer, clamped))
     for name, update in updates.items():
         th.testing.assert_close(update, expected[name])
+
+
+every_preset = pytest.mark.parametrize("preset", ["settled", "ngc", "paper", "released"])
+
+
+@every_preset
+def test_far_targets_are_clamped_nearer(preset: str) -> None:
+    """As if the circuit were told of outputs no further than 2 from its predictions, on either side."""
+    offsets = th.tensor([[1.0, -1.0], [5.0, -1.0], [-2.0, 2.5], [-100.0, 3.0]]).double()
+    nearer = th.tensor([[1.0, -1.0], [2.0, -1.0], [-2.0, 2.0], [-2.0, 2.0]]).double()
+    assert_as_if_nearer(preset, {"max_discrepancy": 2.0}, offsets, nearer)
+
+
+@every_preset
+def test_targets_are_held_as_near_as_twice_the_root_mean_square(preset: str) -> None:
+    """Five outputs are clamped, 1, -2, 1, -12 and -1 away: 5.5 as root of the mean square, 30.2."""
+    offsets = th.tensor([[1.0, 99.0], [-2.0, 1.0], [-12.0, 70.0], [50.0, -1.0]]).double()
+    clamped = th.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]).double()
+    nearer = offsets.clone()
+    nearer[2, 0] = -2 * math.sqrt((1 + 4 + 1 + 144 + 1) / 5)
+    assert_as_if_nearer(preset, {"max_relative_discrepancy": 2.0}, offsets, nearer, clamped)
 
 
 @pytest.mark.parametrize(("absolute", "expected"), [(10.0, 2.0), (0.5, 0.5)])
