@@ -4,7 +4,7 @@ from tests.mutation.planting import Mutant
 
 SETTLING = [
     *("circuit/test_locality.py", "circuit/test_settling.py", "circuit/test_reference.py"),
-    "circuit/test_stability.py",
+    *("circuit/test_stability.py", "circuit/test_limits_of_errors.py"),
 ]
 TESTS = {
     "circuit/activations.py": ["circuit/test_activations.py"],
@@ -20,7 +20,7 @@ TESTS = {
     "circuit/rules.py": ["circuit/test_rules.py"],
     "angc/compiled.py": ["angc/test_compiling.py"],
     "angc/optimizer.py": ["angc/test_drop_in.py", "angc/test_angc.py"],
-    "circuit/settings.py": ["circuit/test_limits_of_errors.py", *SETTLING],
+    "circuit/settings.py": SETTLING,
     "circuit/state.py": SETTLING,
     "circuit/synapses/base.py": ["circuit/test_local_updates.py", "circuit/test_convolution.py", *SETTLING],
     "circuit/synapses/convolutional.py": ["circuit/test_convolution.py", "circuit/test_locality.py"],
