@@ -101,8 +101,8 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         (double Q-learning, https://arxiv.org/abs/1509.06461), instead of the target controller alone
     :param clamp_all_actions: Whether the values of the actions not taken are clamped at their present
         estimates while the controller settles, as in the paper, instead of being left free
-    :param compile_updates: Whether ``torch.compile`` makes one piece of an update, from the replayed batch to
-        the moved weights, and of settling to act where circuits do: faster after half a minute for compiling,
+    :param compile_updates: Whether ``torch.compile`` compiles updates, from the replayed batch to the moved
+        weights, and settling to act where circuits settle for that: faster after half a minute for compiling,
         a few seconds where torch finds what it compiled before, see ``docs/performance.md``. Needs a C++
         compiler; where it does not work, a warning says why.
     :param exploration_steps: The most steps that a random choice is kept in training (ez-greedy,

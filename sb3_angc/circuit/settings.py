@@ -214,8 +214,8 @@ def _is_finite(value: Any) -> bool:
 PRESETS: dict[str, CircuitSettings] = {
     # Iterative settling with learned feedback that learns as well as backpropagation. The default.
     "settled": CircuitSettings(),
-    # The equations of the papers to the letter. They do not give step_size, leak, error_scale, the start and
-    # the scale of the weights; with no value that was tried do they learn a task (docs/ladder.md).
+    # The equations of the papers to the letter. They do not give step_size, leak, error_scale and the
+    # start; with no value that was tried do they learn a task (docs/ladder.md).
     "paper": CircuitSettings(
         inference_steps=10,
         order="simultaneous",
@@ -234,7 +234,7 @@ PRESETS: dict[str, CircuitSettings] = {
         bias=False,
         output_precision=1.0,
     ),
-    # The equations of the papers with the fewest changes that make them learn.
+    # The equations of the papers with the changes that make them learn, everything local (docs/ladder.md).
     "ngc": CircuitSettings(
         inference_steps=5,
         order="simultaneous",
