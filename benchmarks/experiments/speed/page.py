@@ -159,7 +159,4 @@ def texts(results: Mapping[str, Any]) -> dict[str, str]:
 
     :param results: of the command
     """
-    made = {name: SECTIONS[name](results[name]) for name in SECTIONS if name in results}
-    if "profile_before" in results:
-        made["profile before"] = profile(results["profile_before"])
-    return made
+    return {name: SECTIONS[name](results[name]) for name in SECTIONS if name in results}
