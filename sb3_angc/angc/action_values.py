@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch as th
@@ -57,6 +57,23 @@ class ActionValues:
         obs, is_batch = self.policy.obs_to_tensor(observation)
         actions = self.parts.actions(self.parts.best(self(obs))).cpu().numpy()
         return (actions if is_batch else actions[0]), None
+
+    @property
+    def device(self) -> th.device:
+        """The policy's."""
+        return self.policy.device
+
+    def obs_to_tensor(self, observation: Any) -> tuple[PyTorchObs, bool]:
+        """As the policy's."""
+        return self.policy.obs_to_tensor(observation)
+
+    def parameters(self) -> Iterator[th.nn.Parameter]:
+        """The circuit's."""
+        return self.circuit.parameters()
+
+    def state_dict(self) -> dict[str, th.Tensor]:
+        """The circuit's."""
+        return self.circuit.state_dict()
 
     def save(self, path: str) -> None:
         """As the policy's: its file holds both controllers."""

@@ -179,7 +179,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
             replay_buffer_kwargs=replay_buffer_kwargs,
             optimize_memory_usage=optimize_memory_usage,
             n_steps=replay.choose_n_steps(
-                n_steps, replay_buffer_class, replay_buffer_kwargs, has_parts, optimize_memory_usage
+                n_steps, gamma, replay_buffer_class, replay_buffer_kwargs, has_parts, optimize_memory_usage
             ),
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,

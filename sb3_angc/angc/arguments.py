@@ -95,6 +95,8 @@ def check_observation_space(space: spaces.Space[Any], key: str | None = None) ->
         is_allowed, way_out = space.start == 0, "Shift it to start at 0 with gymnasium's TransformObservation"
     elif isinstance(space, spaces.MultiDiscrete):
         is_allowed, way_out = len(space.shape) == 1, "Flatten it with gymnasium's FlattenObservation"
+        if is_allowed and np.any(space.start):
+            is_allowed, way_out = False, "Shift it to start at 0 with gymnasium's TransformObservation"
     elif isinstance(space, spaces.Box):
         is_allowed, way_out = len(space.shape) > 0, "Give it a dimension with gymnasium's ReshapeObservation"
     elif not isinstance(space, spaces.MultiBinary):
@@ -129,6 +131,15 @@ def check_normalized_observations(vec_normalize: VecNormalize | None, policy: AN
     if vec_normalize is None:
         return
     space = policy.observation_space
+    if vec_normalize.norm_obs and isinstance(space, spaces.Dict):
+        keys = vec_normalize.norm_obs_keys or []
+        others = [key for key in keys if not _was_an_image(space[key], vec_normalize.clip_obs)]
+        if others != keys:
+            warnings.warn(
+                "VecNormalize makes other numbers of the pixels of an image, so that it is seen without "
+                f"convolutions. To leave images as they are, give it norm_obs_keys={others}",
+                stacklevel=2,
+            )
     if vec_normalize.norm_obs and policy.n_pixels > 0 and isinstance(space, spaces.Box):
         raise ValueError(
             "VecNormalize is not allowed on images: their pixels are of one scale already. "
@@ -140,6 +151,12 @@ def check_normalized_observations(vec_normalize: VecNormalize | None, policy: AN
             "(which SB3 adds where channels are last), is not allowed: the replay buffer stores what "
             "VecNormalize was given. Put VecNormalize around all other wrappers"
         )
+
+
+def _was_an_image(space: spaces.Space[Any], clip_obs: float) -> bool:
+    """Whether a part's space is what ``VecNormalize`` writes in the place of an image's."""
+    is_box = isinstance(space, spaces.Box) and len(space.shape) == 3
+    return is_box and space == spaces.Box(-clip_obs, clip_obs, space.shape, np.float32)
 
 
 def choose_tau(tau: float | None, target_update_interval: int) -> float:

@@ -33,13 +33,14 @@ def updates_and_norms(
 
 def prepared_in_memory(
     policy: ANGCPolicy, samples: Samples, raw_features: th.Tensor, gamma: float, n_batches: int
-) -> list[Batch]:
+) -> Batch:
     """
-    :func:`~sb3_angc.angc.replay.prepared`, each batch in a piece of memory of its own: compiled code expects
-    the layout that it was compiled for.
+    :func:`~sb3_angc.angc.replay.prepared`, fields of all batches stacked, ``(n_batches, batch, ...)``: each
+    batch in a piece of memory of its own, since compiled code expects the layout that it was compiled for.
     """
-    batches = prepared(policy, samples, raw_features, gamma, n_batches)
-    return [Batch._make(field.contiguous() for field in batch) for batch in batches]
+    (drawn,) = prepared(policy, samples, raw_features, gamma, 1)
+    dealt = (field.reshape(-1, n_batches, *field.shape[1:]).transpose(0, 1) for field in drawn)
+    return Batch._make(field.contiguous() for field in dealt)
 
 
 class CompiledUpdate:
@@ -66,8 +67,10 @@ class CompiledUpdate:
         """:func:`~sb3_angc.angc.replay.prepared`"""
         known = policy, samples, raw_features, gamma, n_batches
         key = (*map(_layout, samples), _layout(raw_features), gamma, n_batches)
-        batches = self.look(key, policy.device, *known)
-        return prepared_in_memory(*known) if batches is None else batches
+        stacked = self.look(key, policy.device, *known)
+        if stacked is None:
+            stacked = prepared_in_memory(*known)
+        return [Batch._make(fields) for fields in zip(*map(th.unbind, stacked), strict=True)]
 
     def __call__(
         self, policy: ANGCPolicy, batch: Batch, objective: Objective, max_norm: float | None
@@ -79,7 +82,7 @@ class CompiledUpdate:
             objective._replace(epistemic_weight=None),
             objective.epistemic_weight is None,
         )
-        if self.verbose >= 1 and self.find.works and not self.find.has(key):
+        if self.verbose >= 1 and self.find.compiles(key):
             print(
                 "Compiling the updates: about half a minute, or some seconds where torch finds what it "
                 "compiled before"
@@ -113,6 +116,8 @@ class CompiledUpdate:
         numbers = th.tensor(numbers_of(factors, rule, state, options))
         del options["lr"]  # which changes, and is among the numbers
         key = (*key, type(optimizer).__name__, repr(options))
+        if not self.learn.takes(key):
+            return False
         weights = parameters_of(updates)[0]
         each = list(updates), list(updates.values())
         self.learn(key, weights.device, *each, rule.move, state, options, numbers.to(weights))

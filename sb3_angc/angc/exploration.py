@@ -144,7 +144,12 @@ class ExploringAlgorithm(ResumableAlgorithm):
         is_batch = self.policy.is_vectorized_observation(observation)
         part = next(iter(observation.values())) if isinstance(observation, dict) else observation
         n = len(part) if is_batch else 1
-        actions = self._explore(n, rate, lambda: self.policy.predict(observation, state, episode_start)[0])
+
+        def best() -> Array:
+            actions, _ = self.policy.predict(observation, state, episode_start)
+            return actions.reshape(n, *(self.action_space.shape or ()))  # a batch, of one observation too
+
+        actions = self._explore(n, rate, best)
         return actions if is_batch else actions.squeeze(axis=0), state
 
     def _sample_action(
@@ -186,6 +191,10 @@ class ExploringAlgorithm(ResumableAlgorithm):
             explores, actions = self._kept_choices(explores, actions, self.exploration_steps)
         self._explored = mostly(explores)
         return actions if explores.all() else np.where(explores, actions, best())
+
+    def _end_episodes(self) -> None:
+        super()._end_episodes()
+        self._kept_choices = None
 
     def _store_transition(
         self,

@@ -148,22 +148,34 @@ def sums_steps(replay_buffer_class: type[ReplayBuffer] | None) -> bool:
 
 def choose_n_steps(
     n_steps: int | None,
+    gamma: float,
     replay_buffer_class: type[ReplayBuffer] | None,
     replay_buffer_kwargs: dict[str, Any] | None,
     has_parts: bool,
     optimize_memory_usage: bool,
 ) -> int:
     """
-    :param n_steps: The argument of ``ANGC``; ``None`` is 5 where SB3 supports n-step returns, and 1 elsewhere
+    :param n_steps: The argument of ``ANGC``; ``None`` is that of ``replay_buffer_kwargs``, or else 5 where
+        SB3 supports n-step returns, and 1 elsewhere
+    :param gamma: The argument of ``ANGC``
     :param has_parts: Whether observations are Dicts
     :return: The number of steps
+    :raises ValueError: If the replay buffer's arguments say something else of the steps or of ``gamma``
     """
+    kwargs = replay_buffer_kwargs if isinstance(replay_buffer_kwargs, dict) else {}
+    may_sum = replay_buffer_class is None or sums_steps(replay_buffer_class)
+    for name, value in {"n_steps": n_steps, "gamma": gamma}.items() if may_sum else ():
+        if value is not None and kwargs.get(name, value) != value:
+            raise ValueError(
+                f"replay_buffer_kwargs[{name!r}]={kwargs[name]!r} is not allowed with {name}={value!r}: "
+                "say it once, or the same twice"
+            )
+    if n_steps is None and may_sum and "n_steps" in kwargs:
+        return int(kwargs["n_steps"])
     if n_steps is not None:
         return n_steps
-    if sums_steps(replay_buffer_class):
-        return int((replay_buffer_kwargs or {}).get("n_steps", DEFAULT_N_STEPS))
     is_supported = replay_buffer_class is None and not has_parts and not optimize_memory_usage
-    return DEFAULT_N_STEPS if is_supported else 1
+    return DEFAULT_N_STEPS if is_supported or sums_steps(replay_buffer_class) else 1
 
 
 def choose_buffer(
@@ -177,7 +189,7 @@ def choose_buffer(
     :return: Class and arguments of the replay buffer; ``None`` leaves the choice to SB3. Parameters as in
         :func:`choose_n_steps`.
     """
-    is_ours = n_steps > 1 or "cut_at_random_choices" in replay_buffer_kwargs
+    is_ours = n_steps > 1 or bool({"n_steps", "gamma", "cut_at_random_choices"} & replay_buffer_kwargs.keys())
     if replay_buffer_class is None and is_ours and not has_parts:
         replay_buffer_class = SuccessorReplayBuffer
     if sums_steps(replay_buffer_class):

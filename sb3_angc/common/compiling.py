@@ -12,12 +12,16 @@ import torch as th
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# For how many keys a function is compiled. Where each call has a key of its own, as where an episode's
+# length says how many updates follow it, compiling would never end.
+MOST_KEYS = 8
+
 
 class CompiledIfPossible(Generic[P, R]):
     """
-    Compiles a function of tensors when it is first called with a key. Where that fails (no C++ compiler, a
-    part that cannot be compiled), one warning says why, and ``works`` is false from then on: the caller takes
-    the function itself.
+    Compiles a function of tensors when it is first called with a key, for up to :data:`MOST_KEYS` keys; with
+    others the caller takes the function itself. It does so everywhere once compiling has failed (no C++
+    compiler, a part that cannot be compiled): one warning says why, and ``works`` is false from then on.
 
     torch.compile asks before each call whether anything that it found while compiling has changed: of a
     circuit's many tensors and settings that takes a tenth of an update. The key is asked instead.
@@ -37,9 +41,13 @@ class CompiledIfPossible(Generic[P, R]):
         # What torch compiled cannot be pickled; a copy compiles anew.
         return {**vars(self), "_compiled": {}}
 
-    def has(self, key: Hashable) -> bool:
-        """Whether the function is compiled for a key."""
-        return key in self._compiled
+    def takes(self, key: Hashable) -> bool:
+        """Whether a call with a key is compiled."""
+        return key in self._compiled or self.compiles(key)
+
+    def compiles(self, key: Hashable) -> bool:
+        """Whether the next call with a key compiles the function first."""
+        return self.works and key not in self._compiled and len(self._compiled) < MOST_KEYS
 
     def __call__(self, key: Hashable, device: th.device, *args: P.args, **kwargs: P.kwargs) -> R | None:
         """
@@ -47,9 +55,9 @@ class CompiledIfPossible(Generic[P, R]):
         :param device: Of the tensors
         :param args: The function's
         :param kwargs: The function's
-        :return: The function's; ``None`` where it cannot be compiled
+        :return: The function's; ``None`` where it is not compiled
         """
-        if not self.works:
+        if not self.takes(key):
             return None
         try:
             if key not in self._compiled:
@@ -63,6 +71,7 @@ class CompiledIfPossible(Generic[P, R]):
                 stacklevel=2,
             )
             self.works = False
+            self._compiled.clear()
             return None  # what was not the compiler's fault comes out again when the function is called
 
     def _compile(self, device: th.device) -> Callable[P, R]:

@@ -259,7 +259,8 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
                 its, mine = getattr(self.replay_buffer, name), getattr(self, name)
                 if its != mine:
                     raise ValueError(f"its {name} is {its}, and the model's {mine}")
-            if self.n_steps > 1 and not isinstance(self.replay_buffer, NStepReplayBuffer):
+            sums_steps = issubclass(self.replay_buffer_class or ReplayBuffer, NStepReplayBuffer)
+            if sums_steps and self.n_steps > 1 and not isinstance(self.replay_buffer, NStepReplayBuffer):
                 kind = type(self.replay_buffer).__name__
                 raise ValueError(f"it is a {kind}, of returns of one step, and n_steps={self.n_steps}")
         except BaseException as error:
@@ -286,8 +287,8 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        if (reset_num_timesteps or self._last_obs is None) and self.replay_buffer is not None:
-            end_last_trajectory(self.replay_buffer)  # the environment is about to be reset
+        if reset_num_timesteps or self._last_obs is None:  # environments are about to be reset
+            self._end_episodes()
         prepared = super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
@@ -295,6 +296,11 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
             set_random_state(self._pending_random_state, self.action_space, self.device)
         self._pending_random_state = None
         return prepared
+
+    def _end_episodes(self) -> None:
+        """What ends with an episode, wherever it is cut short."""
+        if self.replay_buffer is not None:
+            end_last_trajectory(self.replay_buffer)
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         rollout = super().collect_rollouts(*args, **kwargs)

@@ -90,7 +90,7 @@ def save_safe(model: OffPolicyAlgorithm, path: str | pathlib.Path, own_classes: 
             name: _encode(_setting(model, name, classes), name, classes)
             for name in _stored_arguments(type(model))
         },
-        "counters": {name: getattr(model, name) for name in COUNTERS},
+        "counters": {name: _encode(getattr(model, name), name, classes) for name in COUNTERS},
     }
     # Copies, since safetensors refuses tensors that share memory.
     tensors = {
@@ -191,6 +191,8 @@ def _build(
     settings = {name: _decode(value, classes) for name, value in content["settings"].items()}
     if isinstance(settings["train_freq"], list):
         settings["train_freq"] = tuple(settings["train_freq"])  # JSON has no tuples
+    for name in ("n_steps", "gamma"):  # which SB3 puts there too: they are settings of their own
+        (settings["replay_buffer_kwargs"] or {}).pop(name, None)
     settings.update(kwargs)
     policy_class = cls.policy_aliases[content["policy"]]
     _check_tensors(tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {})

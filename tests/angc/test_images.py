@@ -14,7 +14,7 @@ from stable_baselines3.common.envs import FakeImageEnv, SimpleMultiObsEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import NatureCNN
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTransposeImage
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
 from sb3_angc import ANGC
 from sb3_angc.angc.features import Sketch, default_convolutions, is_image, observation_layers
@@ -255,3 +255,18 @@ def test_is_image() -> None:
 def test_misfit_is_refused(policy: str, env: Any, policy_kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         ANGC(policy, env, policy_kwargs=policy_kwargs, buffer_size=100, device="cpu")
+
+
+def test_normalized_pixels_of_a_dict() -> None:
+    """VecNormalize makes other numbers of them, in which nobody would see an image."""
+    kwargs: dict[str, Any] = {"buffer_size": 50, "learning_starts": 10, "device": "cpu"}
+    message = re.escape("norm_obs_keys=['vec']")
+    for keys in (None, ["vec", "img"]):
+        env = DummyVecEnv([lambda: SimpleMultiObsEnv(discrete_actions=True)])
+        with pytest.warns(UserWarning, match=message):
+            model = ANGC("MultiInputPolicy", VecNormalize(env, norm_obs_keys=keys), **kwargs)
+        assert model.policy.n_pixels == 0
+    env = DummyVecEnv([lambda: SimpleMultiObsEnv(discrete_actions=True)])
+    model = ANGC("MultiInputPolicy", VecNormalize(VecTransposeImage(env), norm_obs_keys=["vec"]), **kwargs)
+    assert model.policy.n_pixels == 64 * 64
+    model.learn(20)

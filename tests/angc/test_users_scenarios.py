@@ -207,6 +207,7 @@ class Of(gym.Env[Any, Any]):
     ("space", "way_out"),
     [
         (spaces.Discrete(3, start=1), "TransformObservation"),
+        (spaces.MultiDiscrete([3, 3], start=[0, 1]), "TransformObservation"),
         (spaces.MultiDiscrete(np.array([[2, 3], [4, 5]])), "FlattenObservation"),
         (spaces.Box(-1, 1, ()), "ReshapeObservation"),
         (
@@ -353,6 +354,12 @@ def test_q_net_reads_as_dqns(tmp_path: Path) -> None:
             actions, _ = net.predict(observations.numpy(), deterministic=True)
             assert np.array_equal(actions, values.argmax(1).numpy())
             assert np.shape(net.predict(observations[0].numpy())[0]) == ()
+            tensor, is_batch = net.obs_to_tensor(observations.numpy())
+            assert th.equal(tensor, observations)
+            assert is_batch
+            assert net.device == th.device("cpu")
+            assert all(parameter.device == net.device for parameter in net.parameters())
+            assert len(net.state_dict()) >= len(list(net.parameters())) > 0
         expected, _ = model.predict(observations.numpy(), deterministic=True)
         assert np.array_equal(model.q_net.predict(observations.numpy())[0], expected)
         model.save(tmp_path / "model")

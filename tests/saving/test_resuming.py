@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import DQN
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -317,6 +318,19 @@ def test_replay_buffer_that_does_not_fit_leaves_the_model_as_it_was(tmp_path: Pa
         with pytest.raises(ValueError, match=message):
             model.load_replay_buffer(tmp_path / f"{name}.pkl")
         assert model.replay_buffer is buffer
+
+
+@pytest.mark.filterwarnings("ignore:.*is ignored")
+def test_replay_buffer_of_one_step_beside_n_steps(tmp_path: Path) -> None:
+    """SB3 warns that ``n_steps`` is ignored there: what was saved then is loaded, as by DQN."""
+    model = ANGC("CartPole-v1", replay_buffer_class=ReplayBuffer, **{**TINY, "n_steps": 3}).learn(60)
+    model.save_replay_buffer(tmp_path / "buffer")
+    model.load_replay_buffer(tmp_path / "buffer")
+    assert model.replay_buffer is not None
+    assert model.replay_buffer.size() == 60
+    several = ANGC("CartPole-v1", **{**TINY, "n_steps": 3})
+    with pytest.raises(ValueError, match="of returns of one step, and n_steps=3"):
+        several.load_replay_buffer(tmp_path / "buffer")
 
 
 def test_open_files_and_names_as_in_sb3(saved: tuple[ANGC, Path], tmp_path: Path) -> None:

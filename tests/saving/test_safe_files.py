@@ -372,6 +372,12 @@ def test_settings_given_as_numbers_of_numpy(tmp_path: Path) -> None:
         assert type(getattr(model, name)) in (float, int, bool)
 
 
+def test_steps_given_as_a_number_of_numpy(tmp_path: Path) -> None:
+    model = ANGC("CartPole-v1", **TINY).learn(np.int64(60))  # type: ignore[arg-type]
+    model.save_safe(tmp_path / "safe")
+    assert ANGC.load_safe(tmp_path / "safe")._total_timesteps == 60
+
+
 def test_space_that_cannot_be_described() -> None:
     with pytest.raises(ValueError, match=r"The space .*Text.* cannot be saved safely"):
         _encode_space(spaces.Dict({"name": spaces.Text(3)}))
