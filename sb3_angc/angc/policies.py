@@ -249,8 +249,8 @@ class ANGCPolicy(BasePolicy):
 
     def observe_targets(self, targets: th.Tensor) -> None:
         """
-        Let the scale of values take the targets of a batch, ``(batch, 1)``, into its statistics. No value
-        changes: the last synapses of both controllers are rescaled.
+        Let the scale of values take the targets of a batch, ``(batch, 1)``, into its statistics. But for the
+        first batch, no value changes: the last synapses of both controllers are rescaled.
         """
         if self.value_scale is not None:
             change = self.value_scale.observe(targets)

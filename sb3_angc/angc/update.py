@@ -76,7 +76,8 @@ def update_circuits(
     :func:`~sb3_angc.circuit.learning.learn`.
 
     :param max_norm: As in ``learn``; other parameters as in :func:`local_updates`
-    :raises ValueError: If a circuit diverged: no weight has changed
+    :raises ValueError: If a circuit diverged: neither has learned. (Scales of values and of surprise may have
+        moved.)
     """
     found = local_updates(policy, batch, objective)
     learn(found.by_circuit(policy), policy.optimizer, max_norm)

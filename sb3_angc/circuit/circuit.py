@@ -15,6 +15,7 @@ from sb3_angc.circuit.layers import Layer, make_synapses, synapses_by_name
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.state import CircuitState
 from sb3_angc.circuit.synapses import Synapses
+from sb3_angc.common.checks import is_integer, require
 
 # Steps of power iteration when a circuit is made; one for each update follows.
 FIRST_ITERATIONS = 20
@@ -92,18 +93,18 @@ class NGCCircuit(nn.Module):
         self.bundles = list(cast("Iterable[Synapses]", self.synapses))
         self.plain_synapses = synapses_by_name(self)
         self.synapses_with_feedback = [s for s in self.plain_synapses.values() if s.feedback is not None]
-        self._prediction_parameters = {
-            name: value for name, value in self.named_parameters() if not name.endswith("feedback")
-        }
 
     def replace_synapses(self, index: int, bundle: Synapses) -> None:
         """
         Put synapses of another type in the place of a bundle, before any optimizer is made.
 
         :param index: The bundle's place, 0 next to the input
-        :param bundle: Synapses between layers of the same sizes; learned feedback gets its mirror phase
-        :raises ValueError: If the sizes differ
+        :param bundle: Synapses between layers of the same sizes. Their first weights are taken as they are,
+            whatever ``init_scale`` says; learned feedback gets its mirror phase
+        :raises ValueError: If there is no such place, or the sizes differ
         """
+        last = len(self.bundles) - 1
+        require("index", index, is_integer(index, 0) and index <= last, f"an integer from 0 to {last}")
         sizes = self.layer_sizes[index : index + 2]
         if [bundle.in_features, bundle.out_features] != sizes:
             raise ValueError(
@@ -125,7 +126,13 @@ class NGCCircuit(nn.Module):
 
     def prediction_parameters(self) -> dict[str, nn.Parameter]:
         """The weights and biases by name: all parameters but the error weights."""
-        return self._prediction_parameters
+        # Not by named_parameters(), which walks through all modules each time.
+        return {
+            f"{prefix}.{name}": value
+            for prefix, synapses in self.plain_synapses.items()
+            for name, value in synapses._parameters.items()
+            if value is not None and name != "feedback"
+        }
 
     def matrices(self) -> Iterator[nn.Parameter]:
         """Every ``W`` and ``E``."""
@@ -145,6 +152,15 @@ class NGCCircuit(nn.Module):
             own += [synapses.error_weight for synapses in self.synapses_with_feedback]
             others += [synapses.error_weight for synapses in other.synapses_with_feedback]
         th._foreach_lerp_(own, others, share)
+        for synapses, its in zip(self.plain_synapses.values(), other.plain_synapses.values(), strict=True):
+            synapses._singular_vector.copy_(its._singular_vector)
+        self.track_norms()
+
+    def track_norms(self) -> None:
+        """Follow the largest singular values, after weights have changed, where the step depends on them."""
+        if self.settings.step_rule == "spectral":
+            for synapses in self.plain_synapses.values():
+                synapses.track_norm()
 
     def normalize_weights(self) -> None:
         """``W <- norm * W / |W|`` (Frobenius) for every weight matrix, where the setting gives a norm."""
@@ -208,8 +224,14 @@ class NGCCircuit(nn.Module):
         :param clamped: 1 where an output is clamped and 0 where it is left free, same shape as
             ``y``; ``None`` clamps all
         :return: Activities, potentials and errors of every layer
-        :raises ValueError: If an input is not finite, or the circuit diverged: the layer is named
+        :raises ValueError: If a shape is not allowed, an input or an output (a free one, too) is not finite,
+            or the circuit diverged: the layer is named
         """
+        shape = len(x), self.layer_sizes[-1]
+        for argument, value in (("y", y), ("clamped", clamped)):
+            if value is not None and tuple(value.shape) != shape:
+                found = tuple(value.shape)
+                raise ValueError(f"{argument} of shape {found} is not allowed: it must be {shape}")
         state = inference.settle(self.bundles, self.settings, x, y, clamped)
         # Python's check of one number takes a quarter of the time of torch's. (Compiled, a circuit that
         # diverges is found out by its updates, before it learns.)

@@ -113,14 +113,15 @@ def _connect_part(
             extents, part.channels, part.kernel_size, part.stride, part.padding, bias, learned_feedback
         )
         return convolution, convolution.out_shape
-    assert isinstance(part, int)
-    return DenseSynapses(_size(extents), part, bias, learned_feedback), part
+    assert not isinstance(part, tuple)
+    size = int(part)  # numpy's integers too, as the n of an action space is one
+    return DenseSynapses(_size(extents), size, bias, learned_feedback), size
 
 
 def _size(extents: Extents) -> int:
     if isinstance(extents, list):
         return sum(_size(extent) for extent in extents)
-    return extents if isinstance(extents, int) else math.prod(extents)
+    return math.prod(extents) if isinstance(extents, tuple) else int(extents)
 
 
 def _is_allowed(layer: Any, is_input: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -21,22 +22,29 @@ def learn(
     """
     One learning step of circuits that share an optimizer (for small ones, calling it takes longer than what
     it computes). The optimizer moves weights and biases along their updates; error weights follow
-    (:func:`change_feedback`), which is where an optimizer of their own, fed equal updates, would take them;
-    last come alignment decay (:func:`decay`) and weight norm.
+    (:func:`change_feedback`), which is where an optimizer of their own, fed equal updates, would take them.
+    (With weight decay it would not: it would shrink ``E`` by itself. :func:`decay` shrinks both.) Last come
+    alignment decay and weight norm.
 
     :param updates: Updates of :meth:`~sb3_angc.circuit.circuit.NGCCircuit.local_updates` by circuit. Other
         circuits of the optimizer do not change.
-    :param optimizer: Any torch optimizer over the circuits' parameters. With ``maximize=True`` it takes
-        the updates as they are; otherwise it gets a copy with the sign turned.
+    :param optimizer: Any torch optimizer over the circuits' parameters, but LBFGS, which asks for a
+        closure. With ``maximize=True`` it takes the updates as they are; otherwise it gets a copy with the
+        sign turned.
     :param max_norm: The updates of each circuit are scaled down so that their joint norm is at most this, in
         the unit of the gradient of half the squared error: updates are about ``pi / (2 beta_e)`` of it;
         ``None`` or ``inf``: no limit
-    :raises ValueError: If an update is not finite: the circuit is named, and no weight of any has changed
+    :raises ValueError: If an update is not finite: the circuit is named, and no weight of any has changed. If
+        the optimizer's groups of parameters differ in their learning rate or in ``maximize``
     """
     factors = scales({circuit: float(joint_norm(its)) for circuit, its in updates.items()}, max_norm)
-    group = optimizer.param_groups[0]
-    for parameter in group["params"]:
-        parameter.grad = None  # or circuits that learned last time would move once more
+    group, *others = optimizer.param_groups
+    for name in ("lr", "maximize"):
+        if any(other.get(name) != group.get(name) for other in others):
+            raise ValueError(f"An optimizer is not allowed whose groups of parameters differ in {name!r}")
+    # Or circuits that learned last time would move once more
+    for parameter in itertools.chain.from_iterable(each["params"] for each in optimizer.param_groups):
+        parameter.grad = None
     sign = 1.0 if group.get("maximize", False) else -1.0
     for circuit, its in updates.items():
         factor = sign * factors[circuit]
@@ -128,9 +136,7 @@ def follow(circuit: NGCCircuit, before: list[th.Tensor], learning_rate: float | 
     change_feedback(circuit, before)
     decay(circuit, learning_rate)
     circuit.normalize_weights()
-    if circuit.settings.step_rule == "spectral":
-        for synapses in circuit.plain_synapses.values():
-            synapses.track_norm()
+    circuit.track_norms()
 
 
 def change_feedback(circuit: NGCCircuit, before: list[th.Tensor]) -> None:

@@ -31,14 +31,17 @@ class CircuitSettings:
         :func:`~sb3_angc.circuit.inference.sweep`); needs ``step_rule="line_search"``,
         ``error_on="potential"`` and ``initial_state="projection"``. ``"simultaneous"``: all at once,
         from the errors of their neighbours alone, as in the papers. ``"scheduled"``: step ``t`` moves the
-        ``t``-th layer from the output only, while predictions and activities stay as they were at the start.
+        ``t``-th layer from the output only, while predictions and activities stay as they were at the start;
+        it needs ``initial_state="projection"``, and a step for each hidden layer that is to learn.
     :param step_rule: How far a layer moves. ``"fixed"``: ``beta``. ``"spectral"`` and ``"neuron"``:
         ``beta`` over a bound on the curvature, of each layer from the largest singular values of the
         weights into and out of it (tracked by one power iteration per update), or of each neuron from
-        sums of the weights around it (:func:`~sb3_angc.circuit.inference.step_sizes`).
+        sums of the weights around it (:func:`~sb3_angc.circuit.inference.step_sizes`). Both take for
+        granted that the activation's slope is at most 1.
         ``"line_search"``: ``beta`` times the gain that lowers the energy most along the step, one gain
         for each sample.
-    :param step_size: ``beta``, above 0. Usual range: 0.01 to 1.
+    :param step_size: ``beta``, above 0; at most 2 with ``step_rule="line_search"``, which doubles the way to
+        the minimum then. Usual range: 0.01 to 1.
     :param leak: ``gamma_v``, decay of the potentials while settling, at least 0. Usual: 0 to 0.01.
     :param error_scale: ``beta_e``: errors are discrepancies divided by ``2 beta_e``. Above 0.
     :param output_precision: ``pi``, above 0: errors of the clamped output are multiplied by it. 1 is
@@ -119,8 +122,12 @@ class CircuitSettings:
         require("inference_steps", steps, steps is None or is_integer(steps, 1), "an integer of at least 1")
         patterns = self.mirror_patterns
         require("mirror_patterns", patterns, is_integer(patterns, 0), "an integer of at least 0")
-        for name in ("step_size", "error_scale", "output_precision", "feedback_rate", "alignment_time"):
-            require(name, getattr(self, name), _is_above_zero(getattr(self, name)), "a number above 0")
+        for name in ("step_size", "error_scale", "output_precision", "feedback_rate"):
+            value = getattr(self, name)
+            require(name, value, _is_above_zero(value) and value < math.inf, "a finite number above 0")
+        require(
+            "alignment_time", self.alignment_time, _is_above_zero(self.alignment_time), "a number above 0"
+        )
         for name in ("init_scale", "output_init_scale"):
             scale = getattr(self, name)
             require(name, scale, _is_above_zero(scale) and scale < math.inf, "a finite number above 0")
@@ -144,6 +151,12 @@ class CircuitSettings:
             require(
                 "step_rule", self.step_rule, self.step_rule in allowed, f"{names} with order={self.order!r}"
             )
+        if self.order == "scheduled":  # which keeps activities as they are at the start
+            start = self.initial_state
+            require("initial_state", start, start == "projection", "'projection' with order='scheduled'")
+        if self.step_rule == "line_search":
+            size = self.step_size
+            require("step_size", size, size <= 2, "at most 2 with step_rule='line_search'")
 
     def error_gains(self, n_layers: int) -> list[float]:
         """What each predicted layer's discrepancy is multiplied by: ``1 / (2 beta_e)``, and ``pi``."""

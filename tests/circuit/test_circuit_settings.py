@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch as th
 
@@ -68,12 +69,16 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"inference_steps": 0}, "inference_steps=0 is not allowed: it must be an integer of at least 1"),
     ({"inference_steps": 2.0}, "inference_steps=2.0 is not allowed"),
     ({"inference_steps": True}, "inference_steps=True is not allowed"),
-    ({"step_size": 0}, "step_size=0 is not allowed: it must be a number above 0"),
+    ({"step_size": 0}, "step_size=0 is not allowed: it must be a finite number above 0"),
+    ({"step_size": 2.5}, "step_size=2.5 is not allowed: it must be at most 2 with step_rule='line_search'"),
+    ({"error_scale": math.inf}, "error_scale=inf is not allowed"),
+    ({"feedback_rate": math.inf}, "feedback_rate=inf is not allowed"),
+    ({"output_precision": math.inf}, "output_precision=inf is not allowed"),
     ({"step_size": math.nan}, "step_size=nan is not allowed"),
     ({"leak": -0.1}, "leak=-0.1 is not allowed: it must be a number of at least 0"),
     ({"leak": math.inf}, "leak=inf is not allowed"),
     ({"error_scale": 0.0}, "error_scale=0.0 is not allowed"),
-    ({"output_precision": 0}, "output_precision=0 is not allowed: it must be a number above 0"),
+    ({"output_precision": 0}, "output_precision=0 is not allowed: it must be a finite number above 0"),
     ({"mirror_patterns": -1}, "mirror_patterns=-1 is not allowed: it must be an integer of at least 0"),
     ({"feedback_rate": -1}, "feedback_rate=-1 is not allowed"),
     ({"alignment_decay": "fast"}, "alignment_decay='fast' is not allowed"),
@@ -111,6 +116,10 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
         "step_rule='spectral' is not allowed: it must be 'line_search' with order='sweep'",
     ),
     ({"initial_state": "zeros"}, "initial_state='zeros' is not allowed: it must be 'projection' with order"),
+    (
+        {"order": "scheduled", "step_rule": "fixed", "initial_state": "zeros"},
+        "initial_state='zeros' is not allowed: it must be 'projection' with order='scheduled'",
+    ),
     ({"steps": 3}, "'steps' is not a circuit setting: choose from inference_steps, order"),
     ({"preset": "best"}, "preset='best' is unknown: choose one of settled, paper, ngc, released"),
 ]
@@ -126,6 +135,27 @@ def test_bad_setting_is_named_with_what_is_allowed(settings: dict[str, Any], mes
 def test_bad_layer_sizes(sizes: list[Any]) -> None:
     with pytest.raises(ValueError, match=re.escape(f"layers={sizes} is not allowed")):
         NGCCircuit(sizes)
+
+
+def test_layer_sizes_of_numpy() -> None:
+    two, three = np.int64(2), np.int32(3)
+    alone: list[Any] = [two, three, two]
+    beside: list[Any] = [[two, (1, 2, 2)], [three, Convolution(1, 1)], two]
+    for layers, sizes in ((alone, [2, 3, 2]), (beside, [6, 7, 2])):
+        circuit = NGCCircuit(layers)
+        assert circuit.layer_sizes == sizes
+        assert all(type(size) is int for size in circuit.layer_sizes)
+
+
+@pytest.mark.parametrize("name", ["y", "clamped"])
+@pytest.mark.parametrize("shape", [(5,), (1,), (5, 2), (4, 1), ()])
+def test_an_output_of_another_shape_is_refused(name: str, shape: tuple[int, ...]) -> None:
+    """It would be spread over a batch by broadcasting."""
+    arguments = {"y": th.zeros(5, 1), "clamped": th.ones(5, 1), name: th.ones(shape)}
+    for layers in ([2, 1], [2, 3, 1]):
+        message = re.escape(f"{name} of shape {shape} is not allowed: it must be (5, 1)")
+        with pytest.raises(ValueError, match=message):
+            NGCCircuit(layers).settle(th.zeros(5, 2), **arguments)
 
 
 def test_settings_as_a_dictionary_make_the_same_settings() -> None:

@@ -1,5 +1,6 @@
 """Several circuits learn by one call as each would alone."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -80,6 +81,37 @@ def test_circuits_without_updates_stay_as_they_are() -> None:
         th.equal(value, before[0][name]) for name, value in circuits[0].prediction_parameters().items()
     )
     assert all(th.equal(value, before[1][name]) for name, value in circuits[1].state_dict().items())
+
+
+@pytest.mark.parametrize("n_groups", [1, 2])
+def test_circuits_in_groups_of_their_own(n_groups: int) -> None:
+    circuits = make_circuits({})
+    lists = [list(circuit.parameters()) for circuit in circuits]
+    groups = lists if n_groups == 2 else [lists[0] + lists[1]]
+    optimizer = th.optim.SGD([{"params": each} for each in groups], lr=0.1)
+    updates = updates_of(circuits)
+    learn(updates, optimizer)
+    before = [value.clone() for value in lists[1]]
+    learn({circuits[0]: updates[circuits[0]]}, optimizer)
+    assert all(map(th.equal, before, lists[1]))
+    for name, value in (("lr", 0.2), ("maximize", True)):
+        optimizer.param_groups[-1][name] = value
+        if n_groups == 2:
+            with pytest.raises(ValueError, match=f"groups of parameters differ in {name!r}"):
+                learn(updates, optimizer)
+            optimizer.param_groups[-1][name] = optimizer.param_groups[0][name]
+        else:
+            learn(updates, optimizer)
+
+
+def test_weights_that_were_put_in_the_place_of_others_learn() -> None:
+    circuit, other = make_circuits({})[0], make_circuits({})[0]
+    circuit.load_state_dict(copy.deepcopy(circuit.state_dict()), assign=True)
+    circuit.bundles[0].weight = th.nn.Parameter(circuit.bundles[0].weight.clone(), requires_grad=False)
+    for each in (circuit, other):
+        th.manual_seed(1)
+        learn(updates_of([each]), th.optim.SGD(each.parameters(), lr=0.1))
+    assert all(map(th.equal, circuit.state_dict().values(), other.state_dict().values()))
 
 
 def test_one_bad_update_leaves_all_circuits_as_they_are() -> None:

@@ -318,3 +318,8 @@ def test_replaced_synapses_are_mirrored_and_learn() -> None:
         ValueError, match="bundle of 40 to 31 neurons is not allowed: bundle 1 connects 40 to 30"
     ):
         circuit.replace_synapses(1, DenseSynapses(40, 31, bias=True, learned_feedback=True))
+    for index in (-1, 3):
+        with pytest.raises(
+            ValueError, match=f"index={index} is not allowed: it must be an integer from 0 to 2"
+        ):
+            circuit.replace_synapses(index, bundle)

@@ -219,3 +219,28 @@ def converge(circuit: NGCCircuit) -> None:
     for bundle in circuit.plain_synapses.values():
         for _ in range(500):
             bundle.track_norm()
+
+
+def sigma(circuit: NGCCircuit) -> float:
+    return float(circuit.bundles[1].squared_spectral_norm().sqrt())
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_a_copy_knows_its_largest_singular_values(share: float) -> None:
+    circuit, copy = (NGCCircuit([3, 20, 20, 2], "ngc", step_rule="spectral", leak=0.01) for _ in range(2))
+    circuit.bundles[1].weight.mul_(3).add_(1)
+    for _ in range(10 if share == 1 else 200):
+        circuit.track_norms()
+        copy.move_towards(circuit, share)
+    th.testing.assert_close(copy.bundles[1].weight, circuit.bundles[1].weight)
+    assert sigma(copy) == pytest.approx(float(th.linalg.matrix_norm(copy.bundles[1].weight, ord=2)), rel=1e-3)
+
+
+def test_largest_singular_values_are_found_again_after_weights_of_0() -> None:
+    circuit = NGCCircuit([3, 20, 20, 2], "ngc", step_rule="spectral", init_scale=1e-15)
+    weight = circuit.bundles[1].weight.clone()
+    for factor in (0.0, 1e15):
+        circuit.bundles[1].weight.copy_(factor * weight)
+        for _ in range(100):
+            circuit.track_norms()
+    assert sigma(circuit) == pytest.approx(float(th.linalg.matrix_norm(1e15 * weight, ord=2)), rel=1e-2)

@@ -140,8 +140,10 @@ class Synapses(nn.Module):
         return norm
 
     def track_norm(self) -> None:
-        """Take one step of power iteration towards ``W``'s first singular vector."""
-        self._singular_vector.copy_(F.normalize(self._there_and_back(), dim=0))
+        """Take one step of power iteration towards ``W``'s first singular vector; from no weights, none."""
+        image = self._there_and_back()
+        norm = th.linalg.vector_norm(image)
+        self._singular_vector.copy_(th.where(norm > 0, image / norm, self._singular_vector))
 
     def _there_and_back(self) -> th.Tensor:
         """The singular vector's estimate times ``W`` and ``W.T``, ``(in_features,)``."""
