@@ -138,7 +138,7 @@ MUTANTS = [
     # synapses and local updates
     Mutant("circuit/synapses/base.py", "Synapses.error_weight", "self.weight if self.feedback is None else self.feedback", "self.weight"),
     Mutant("circuit/synapses/base.py", "Synapses._returning_weight", "self.error_weight", "self.weight"),
-    Mutant("circuit/synapses/base.py", "Synapses.track_norm", "self._singular_vector.copy_(F.normalize(self._there_and_back(), dim=0))", "pass"),
+    Mutant("circuit/synapses/base.py", "Synapses.track_norm", "self._singular_vector.copy_(th.where(norm > 0, image / norm, self._singular_vector))", "pass"),
     Mutant("circuit/synapses/base.py", "Synapses.outgoing", "self.weight.abs()", "self.weight"),
     Mutant("circuit/synapses/dense.py", "DenseSynapses.incoming", "self.weight.abs()", "self.weight"),
     Mutant("circuit/synapses/convolutional.py", "ConvSynapses.incoming", "self.weight.abs().sum(1)", "self.weight.sum(1)"),
