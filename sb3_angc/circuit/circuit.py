@@ -154,7 +154,6 @@ class NGCCircuit(nn.Module):
         th._foreach_lerp_(own, others, share)
         for synapses, its in zip(self.plain_synapses.values(), other.plain_synapses.values(), strict=True):
             synapses._singular_vector.copy_(its._singular_vector)
-        self.track_norms()
 
     def track_norms(self) -> None:
         """Follow the largest singular values, after weights have changed, where the step depends on them."""
