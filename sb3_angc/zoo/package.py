@@ -6,6 +6,8 @@ import argparse
 import copy
 import importlib
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from importlib import metadata
@@ -23,10 +25,31 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_angc import ANGC, __version__
 from sb3_angc.saving.safe_files import AGENT_FILE
+from sb3_angc.zoo import SETTINGS
 
 # Training starts from the seed itself: episodes of the evaluation are others.
 EVALUATION_SEED_OFFSET = 1_000_000
 VIDEO = "replay.mp4"  # the name that the Hub shows
+# Arguments of the Zoo's `train` on which an agent depends, as args.yml names them: their flags and defaults
+FLAGS: dict[str, tuple[str, Any]] = {
+    "gym_packages": ("--gym-packages", []),
+    "trained_agent": ("-i", ""),
+    "n_timesteps": ("-n", -1),
+    "seed": ("--seed", None),
+    "num_threads": ("--num-threads", -1),
+    "vec_env": ("--vec-env", "dummy"),
+    "eval_freq": ("--eval-freq", 25000),
+    "eval_episodes": ("--eval-episodes", 5),
+    "n_eval_envs": ("--n-eval-envs", 1),
+    "storage": ("--storage", None),
+    "study_name": ("--study-name", None),
+    "trial_id": ("--trial-id", None),
+    "env_kwargs": ("--env-kwargs", None),
+    "eval_env_kwargs": ("--eval-env-kwargs", None),
+    "conf_file": ("-conf", SETTINGS["angc"]),
+    "hyperparams": ("-params", None),
+}
+ENVIRONMENT_SETTINGS = ("env_kwargs", "env_wrapper", "vec_env_wrapper", "frame_stack")
 CARD = """\
 # ANGC on {env_id}
 
@@ -43,12 +66,12 @@ backpropagation. It was made with `sb3_angc`, a plugin of
 `{agent_file}` holds tensors and JSON: loading it executes nothing.
 
 ```python
-from huggingface_hub import snapshot_download
+{imports}from huggingface_hub import snapshot_download
 from sb3_angc import ANGC
 
-model = ANGC.load_safe(snapshot_download("{repo_id}"), env="{env_id}")
+model = ANGC.load_safe(snapshot_download("{repo_id}"){env})
 ```
-
+{made_with}
 ## How it was trained
 
 ```sh
@@ -57,6 +80,11 @@ model = ANGC.load_safe(snapshot_download("{repo_id}"), env="{env_id}")
 
 `config.json` has all settings, the seed and the versions; `results.json` has the return of each episode.
 {video}
+"""
+# Where the id alone names another environment
+MADE_WITH = """
+It was trained in an environment that was made with {settings}, which `config.json` tells. To train on, make
+one so and pass it as `env=`; an agent that learned with hindsight is loaded with one only.
 """
 
 
@@ -119,24 +147,30 @@ class Run:
         self.settings, _ = get_saved_hyperparams(self.stats_path, test_mode=True)
         # Written by the Zoo as Python's own objects
         self.arguments = dict(yaml.load((stats / "args.yml").read_text(), Loader=yaml.UnsafeLoader))
+        self.seed = int(self.arguments["seed"])
+        # The command line's take the place of the settings', as in the Zoo's `enjoy`.
+        if self.arguments.get("env_kwargs"):
+            self.settings["env_kwargs"] = self.arguments["env_kwargs"]
 
     def make_env(self) -> Any:
         """:return: What the agent was trained in, one environment of it"""
         return create_test_env(
             self.env_id,
             stats_path=self.stats_path,
-            seed=int(self.arguments["seed"]) + EVALUATION_SEED_OFFSET,
+            seed=self.seed + EVALUATION_SEED_OFFSET,
             should_render=False,
             hyperparams=copy.deepcopy(self.settings),
-            env_kwargs=dict(self.arguments.get("env_kwargs") or {}),
+            env_kwargs=self.settings.get("env_kwargs"),
         )
 
     def command(self) -> str:
         """:return: What trains this agent again"""
-        words = ["python -m sb3_angc.zoo train --algo angc", f"--env {self.env_id}"]
-        if self.arguments.get("n_timesteps", -1) > 0:
-            words.append(f"-n {self.arguments['n_timesteps']}")
-        return " ".join([*words, f"--seed {self.arguments['seed']}"])
+        words = ["python", "-m", "sb3_angc.zoo", "train", "--algo", "angc", "--env", self.env_id]
+        for name, (flag, default) in FLAGS.items():
+            value = self.arguments.get(name)
+            if value not in (None, default):
+                words += [flag, *_words(value)]
+        return shlex.join(words)
 
 
 def write(run: Run, folder: Path, repo_id: str, episodes: int) -> None:
@@ -148,8 +182,9 @@ def write(run: Run, folder: Path, repo_id: str, episodes: int) -> None:
     :param repo_id: Its name on the Hub
     :param episodes: Of the evaluation
     """
-    model = ANGC.load(run.model_path, device="cpu", buffer_size=1)
     env = run.make_env()
+    model = ANGC.load(run.model_path, env=env, device="cpu")  # hindsight replay needs one
+    env.seed(run.seed + EVALUATION_SEED_OFFSET)  # loading has given it the agent's own seed
     found, _ = evaluate_policy(model, env, episodes, deterministic=True, return_episode_rewards=True)
     env.close()
     returns = np.asarray(found, dtype=float)
@@ -159,7 +194,7 @@ def write(run: Run, folder: Path, repo_id: str, episodes: int) -> None:
     config = {
         "algo": "angc",
         "env_id": run.env_id,
-        "seed": int(run.arguments["seed"]),
+        "seed": run.seed,
         "timesteps": model.num_timesteps,
         "settings": dict(run.settings),
         "command": run.command(),
@@ -212,8 +247,12 @@ def card(run: Run, returns: np.ndarray[Any, Any], repo_id: str, has_video: bool)
             )
         ],
     )
+    wrapped = [f"`{name}`" for name in ENVIRONMENT_SETTINGS if run.settings.get(name)]
     text = CARD.format(
         env_id=run.env_id,
+        imports="".join(f"import {package}\n" for package in run.arguments.get("gym_packages") or []),
+        env="" if wrapped else f', env="{run.env_id}"',
+        made_with=MADE_WITH.format(settings=" and ".join(wrapped)) if wrapped else "",
         episodes=len(returns),
         mean=returns.mean(),
         deviation=returns.std(),
@@ -223,6 +262,16 @@ def card(run: Run, returns: np.ndarray[Any, Any], repo_id: str, has_video: bool)
         video=f"\n`{VIDEO}` is a film of it." if has_video else "",
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text.rstrip()}\n")
+
+
+def _words(value: Any) -> list[str]:
+    """A value of ``args.yml`` as words of the command line."""
+    if isinstance(value, dict):  # whose values the Zoo evaluates: a class has to say where it is found
+        found = r"__import__('importlib').import_module('\1').\2"
+        return [
+            re.sub(r"<class '([\w.]+)\.(\w+)'>", found, f"{name}:{each!r}") for name, each in value.items()
+        ]
+    return [str(each) for each in (value if isinstance(value, list) else [value])]
 
 
 def _zoo_name(env_id: str) -> Any:

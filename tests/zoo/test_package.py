@@ -1,6 +1,8 @@
 """``package_agent`` writes what the Hub's own library reads, and what ``load_safe`` loads."""
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -53,6 +56,7 @@ def test_the_folder_is_the_agent(
 
     trained = ANGC.load(logs / "angc" / f"{ENV}_1" / f"{ENV}.zip", device="cpu")
     loaded = ANGC.load_safe(folder, env=ENV, device="cpu")
+    assert loaded.buffer_size == trained.buffer_size == 100_000
     for name, value in trained.policy.state_dict().items():
         assert value.equal(loaded.policy.state_dict()[name]), name
     # The scores are those of the agent that is loaded, in the Zoo's environments of that seed.
@@ -65,7 +69,11 @@ def test_the_folder_is_the_agent(
     config = json.loads((folder / "config.json").read_text())
     assert (config["env_id"], config["seed"], config["timesteps"]) == (ENV, 7, 300)
     assert config["settings"]["batch_size"] == 16
-    assert config["command"] == f"python -m sb3_angc.zoo train --algo angc --env {ENV} -n 300 --seed 7"
+    assert config["command"] == (
+        f"python -m sb3_angc.zoo train --algo angc --env {ENV} -n 300 --seed 7 --eval-freq -1 "
+        "-params batch_size:16 learning_starts:100"
+    )
+    assert f"```sh\n{config['command']}\n```" in (folder / "README.md").read_text()
 
 
 def test_the_hub_reads_the_card(logs: Path, tmp_path: Path) -> None:
@@ -117,6 +125,105 @@ def test_what_cannot_be_packaged_is_told(
         package(logs, tmp_path / "package", *more)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "package").exists()
+
+
+def returns_of(folder: Path) -> list[float]:
+    returns: list[float] = json.loads((folder / "results.json").read_text())["returns"]
+    return returns
+
+
+@pytest.mark.parametrize(
+    ("more", "told", "is_kind"),
+    [
+        (["env_kwargs:dict(sutton_barto_reward=True)"], True, False),
+        (["env_kwargs:{}", "--env-kwargs", "sutton_barto_reward:True"], True, False),
+        (
+            ["env_kwargs:dict(sutton_barto_reward=True)", "--env-kwargs", "sutton_barto_reward:False"],
+            False,
+            True,
+        ),
+    ],
+)
+def test_arguments_of_the_environment(more: list[str], told: bool, is_kind: bool, tmp_path: Path) -> None:
+    """This one of CartPole's takes 1 for the fall instead of giving 1 for each step."""
+    logs, folder = tmp_path / "logs", tmp_path / "package"
+    assert main(["train", *TRAIN, "-f", str(logs), "-params", "learning_starts:400", *more]) == 0
+    assert package(logs, folder) == 0
+    returns = returns_of(folder)
+    assert min(returns) > 1 if is_kind else set(returns) == {-1.0}
+    config = json.loads((folder / "config.json").read_text())
+    assert config["settings"]["env_kwargs"] == {"sutton_barto_reward": told}
+
+
+def test_hindsight(tmp_path: Path) -> None:
+    gym.register("Goals-v0", entry_point="tests.envs:GoalCounter", max_episode_steps=10)
+    logs, folder = tmp_path / "logs", tmp_path / "package"
+    train = ["train", "--algo", "angc", "--env", "Goals-v0", "-n", "40", "-f", str(logs), "--eval-freq", "-1"]
+    try:
+        assert main([*train, "-params", "replay_buffer_class:'HerReplayBuffer'", "learning_starts:20"]) == 0
+        assert (
+            main(["package_agent", "--env", "Goals-v0", "-f", str(logs), "-o", str(folder), "-n", "2"]) == 0
+        )
+        assert returns_of(folder) == [0.0, 0.0]  # a goal that is never reached
+        loaded = ANGC.load_safe(folder, env="Goals-v0", device="cpu")
+        assert isinstance(loaded.replay_buffer, HerReplayBuffer)
+    finally:
+        del gym.registry["Goals-v0"]
+
+
+def test_the_command_of_the_card_trains_the_agent_again(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yml"
+    settings.write_text(
+        f"{ENV}: {{n_timesteps: 300, policy: MlpPolicy, learning_starts: 100, frame_stack: 2}}"
+    )
+    first, again = tmp_path / "logs", tmp_path / "again"
+    arguments = [
+        "--env-kwargs",
+        "sutton_barto_reward:True",
+        "--gym-packages",
+        "tests.envs",
+        "-conf",
+        str(settings),
+    ]
+    changed = "policy_kwargs:dict(net_arch=[8, 8], optimizer_class=th.optim.SGD, circuit='paper')"
+    train = [
+        "train",
+        "--algo",
+        "angc",
+        "--env",
+        ENV,
+        "-f",
+        str(first),
+        *arguments,
+        "-params",
+        changed,
+        "gamma:0.9",
+    ]
+    assert main(train) == 0
+    assert package(first, tmp_path / "package") == 0
+    card = ModelCard.load(tmp_path / "package" / "README.md").text
+    [command] = re.findall(r"^```sh\n(python -m sb3_angc\.zoo train .*)\n```$", card, re.MULTILINE)
+    assert main([*shlex.split(command)[3:], "-f", str(again)]) == 0
+    one, other = (
+        ANGC.load(logs / "angc" / f"{ENV}_1" / f"{ENV}.zip", device="cpu") for logs in (first, again)
+    )
+    for name, value in one.policy.state_dict().items():
+        assert value.equal(other.policy.state_dict()[name]), name
+    assert one._n_updates == other._n_updates > 0
+
+
+def test_the_card_loads_what_is_not_of_the_id_alone(tmp_path: Path) -> None:
+    """Its code is run, on the folder that it would fetch."""
+    logs, folder = tmp_path / "logs", tmp_path / "package"
+    assert main(["train", *TRAIN, "-f", str(logs), "-params", "frame_stack:2", "learning_starts:400"]) == 0
+    assert package(logs, folder) == 0
+    card = ModelCard.load(folder / "README.md").text
+    assert "made with `frame_stack`, which `config.json` tells." in card
+    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    code = code.replace('snapshot_download("YOUR_NAME/angc-CartPole-v1")', repr(str(folder)))
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    assert namespace["model"].observation_space.shape == (8,)
 
 
 def test_nothing_is_overwritten(logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
