@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 import pathlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, TypeAlias, TypeVar
@@ -253,7 +254,14 @@ def _setting(model: OffPolicyAlgorithm, name: str, classes: Classes) -> Any:
     if name == "learning_rate" and callable(value):
         value = value.value_schedule if isinstance(value, FloatSchedule) else value
         if type(value) not in (LinearSchedule, ConstantSchedule):
-            return float(value(model._current_progress_remaining))
+            rate = float(value(model._current_progress_remaining))
+            if rate == 0:
+                warnings.warn(
+                    f"learning_rate={value!r} is stored at its present value, 0, with which a loaded agent "
+                    "learns nothing: give load_safe() another learning_rate to train on",
+                    stacklevel=2,
+                )
+            return rate
     if name == "replay_buffer_class" and value not in classes.values():
         return None  # a class of your own: named again on loading
     if name == "replay_buffer_kwargs" and model.replay_buffer_class not in classes.values():

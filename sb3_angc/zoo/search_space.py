@@ -4,6 +4,8 @@ from typing import Any
 
 import optuna
 from rl_zoo3.exp_manager import ExperimentManager
+from rl_zoo3.utils import SimpleLinearSchedule
+from stable_baselines3.common.utils import LinearSchedule
 
 CIRCUIT_SETTINGS = (
     "inference_steps",
@@ -61,8 +63,22 @@ def sample_angc_params(
         sampled["exploration_steps"] = trial.suggest_categorical("exploration_steps", [1, 8, 64])
     arguments = convert_angc_params(sampled)
     # The Zoo reads a settings file's schedules, and those of a stored trial, but not a sample's.
-    ExperimentManager._preprocess_schedules(arguments)
-    return arguments
+    return with_schedules(arguments)
+
+
+def with_schedules(hyperparams: dict[str, Any]) -> dict[str, Any]:
+    """
+    As the Zoo reads schedules, but a linear one of the learning rate becomes SB3's own, which safe files
+    hold. Of the Zoo's they would hold the present value, after training 0.
+
+    :param hyperparams: Settings, which are changed
+    :return: The same
+    """
+    prepared = ExperimentManager._preprocess_schedules(hyperparams)
+    rate = prepared.get("learning_rate")
+    if isinstance(rate, SimpleLinearSchedule):
+        prepared["learning_rate"] = LinearSchedule(rate.initial_value, 0.0, 1.0)
+    return prepared
 
 
 def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:

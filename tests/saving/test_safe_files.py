@@ -95,6 +95,11 @@ def test_schedule_of_a_function_is_stored_at_its_present_value(tmp_path: Path) -
     model._current_progress_remaining = 0.25
     model.save_safe(tmp_path / "agent")
     assert ANGC.load_safe(tmp_path / "agent", device="cpu").learning_rate == pytest.approx(1.25e-3)
+    model.learning_rate = lambda progress: 1e-3 * progress
+    model._current_progress_remaining = 0.0
+    with pytest.warns(UserWarning, match="learning_rate=.* is stored at its present value, 0, with which"):
+        model.save_safe(tmp_path / "agent")
+    assert ANGC.load_safe(tmp_path / "agent", learning_rate=1e-3, device="cpu").lr_schedule(0) == 1e-3
 
 
 @pytest.mark.parametrize("strategy", ["final", GoalSelectionStrategy.FINAL])

@@ -18,6 +18,7 @@ pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
 import yaml
 from rl_zoo3 import exp_manager
+from rl_zoo3.utils import SimpleLinearSchedule
 
 from sb3_angc import ANGC
 from sb3_angc.zoo.__main__ import main
@@ -197,6 +198,29 @@ def test_tracking_without_a_network(cwd: Path, monkeypatch: pytest.MonkeyPatch) 
     content = record.read_bytes()
     for part in (b"train/epistemic_reward", b"sb3_angc.hyperparams", b"learning_starts"):
         assert part in content
+
+
+def test_a_linear_learning_rate_is_one_that_safe_files_hold(cwd: Path) -> None:
+    """It is trained on with, played, and an older run's own is still read."""
+    pytest.importorskip("safetensors", reason="safetensors is the extra 'safe'")
+    train = ["train", "--algo", "angc", *TINY, "-f", str(cwd), "-params", "learning_starts:100"]
+    assert main([*train, "learning_rate:'lin_2e-3'"]) == 0
+    saved = cwd / "angc" / f"{ENV}_1" / f"{ENV}.zip"
+    model = ANGC.load(saved, device="cpu")
+    model.save_safe(cwd / "agent")
+    loaded = ANGC.load_safe(cwd / "agent", device="cpu")
+    for agent in (model, loaded):
+        rates = [agent.lr_schedule(progress) for progress in (1.0, 0.5, 0.0)]
+        assert rates == pytest.approx([2e-3, 1e-3, 0.0])
+    assert main([*train, "learning_rate:'lin_1e-3'", "-i", str(saved)]) == 0
+    on = ANGC.load(cwd / "angc" / f"{ENV}_2" / f"{ENV}.zip", device="cpu")
+    assert on.lr_schedule(1.0) == pytest.approx(1e-3)
+
+    model.learning_rate = SimpleLinearSchedule(3e-3)  # as runs of before have it
+    model.save(saved)
+    assert ANGC.load(saved, device="cpu").lr_schedule(0.5) == pytest.approx(1.5e-3)
+    show = ["--algo", "angc", "--env", ENV, "-f", str(cwd), "--exp-id", "1", "--no-render", "-n", "20"]
+    assert main(["enjoy", *show]) == 0
 
 
 def test_unknown_commands_and_algorithms_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
