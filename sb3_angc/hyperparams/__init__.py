@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 hyperparams: dict[str, dict[str, Any]]
-# In the file, what is for every environment that is not listed
-DEFAULT = "default"
+# In the file, what is for environments that are not listed, and tuned for none of them
+GENERAL = ("default", "atari")
 
 
 def __getattr__(name: str) -> Any:
@@ -25,7 +25,7 @@ def tuned_environments() -> list[str]:
     :return: Ids of the environments that have tuned settings
     :raises ImportError: If pyyaml is not installed
     """
-    return [name for name in _read() if name != DEFAULT]
+    return [name for name in _read() if name not in GENERAL]
 
 
 def tuned_settings(env_id: str) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def tuned_settings(env_id: str) -> dict[str, Any]:
     :raises ImportError: If pyyaml is not installed
     """
     known = _read()
-    if env_id not in known or env_id == DEFAULT:
-        names = ", ".join(name for name in known if name != DEFAULT)
+    if env_id not in known or env_id in GENERAL:
+        names = ", ".join(name for name in known if name not in GENERAL)
         raise ValueError(
             f"env_id={env_id!r} has no tuned settings: choose one of {names}, or use the constructor"
         )

@@ -25,7 +25,7 @@ from tests.agents import TINY
 
 FILE = Path(sb3_angc.hyperparams.__file__).with_name("angc.yml")
 SETTINGS = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-TASKS = [name for name in SETTINGS if name != "default"]
+TASKS = [name for name in SETTINGS if name not in ("default", "atari")]
 WRAPPED = {
     "n_timesteps": 3e3,
     "policy": "MlpPolicy",
@@ -151,7 +151,7 @@ def test_buffer_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_not_tuned_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("Blackjack-v1", "default"):
+    for name in ("Blackjack-v1", "default", "atari"):
         with pytest.raises(ValueError, match=rf"env_id='{name}' has no tuned settings: .* CartPole-v1, "):
             ANGC.tuned(name)
     assert tuned_environments() == TASKS

@@ -1,5 +1,6 @@
 """The Zoo's commands with angc and dqn, as a user starts them."""
 
+import argparse
 import importlib
 import os
 import pickle
@@ -21,6 +22,7 @@ from rl_zoo3 import exp_manager
 from rl_zoo3.utils import SimpleLinearSchedule
 
 from sb3_angc import ANGC
+from sb3_angc.zoo import Manager
 from sb3_angc.zoo.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -314,6 +316,30 @@ def test_an_environment_without_settings_gets_the_policy_of_its_observations(
                 main([*command, "policy:'MlpPolicy'"])
     finally:
         del gym.registry["Drawn-v0"]
+
+
+class AtariEnv(Drawn):
+    """What the Zoo takes for a game of Atari: it looks at the name of the class."""
+
+    action_space = spaces.Discrete(4)
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__(spaces.Box(0, 255, (210, 160, 3), np.uint8))
+
+
+def test_atari_has_the_settings_of_the_zoo_for_it(tmp_path: Path) -> None:
+    gym.register("Game-v0", entry_point="tests.zoo.test_commands:AtariEnv")
+    try:
+        manager = Manager(argparse.Namespace(), "angc", "Game-v0", str(tmp_path))
+        settings, _ = manager.read_hyperparameters()
+    finally:
+        del gym.registry["Game-v0"]
+    wrapper = ["stable_baselines3.common.atari_wrappers.AtariWrapper"]
+    expected = {"env_wrapper": wrapper, "frame_stack": 4, "policy": "CnnPolicy", "n_timesteps": 1e7}
+    assert settings == expected
+    images = spaces.Box(0, 255, (4, 84, 84), np.uint8)  # what becomes of it
+    model = ANGC(settings["policy"], Drawn(images), buffer_size=10, device="cpu")
+    assert model.predict(images.sample())[0] in (0, 1)
 
 
 def test_missions_of_minigrid_are_told_in_a_line(tmp_path: Path) -> None:

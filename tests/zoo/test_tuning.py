@@ -155,7 +155,8 @@ def test_settings_keep_the_budgets_of_the_zoo_and_build_an_agent() -> None:
     assert (
         ours.pop("LunarLanderContinuous-v3")["n_timesteps"] < sac["LunarLanderContinuous-v3"]["n_timesteps"]
     )
-    assert set(ours) == {"default", *TASKS, *CONTINUOUS_TASKS}
+    assert set(ours) == {"default", "atari", *TASKS, *CONTINUOUS_TASKS}
+    assert ours["atari"].items() <= dqn["atari"].items()
     for task, settings in ours.items():
         theirs = sac if task in CONTINUOUS_TASKS else dqn
         assert settings["n_timesteps"] == theirs[task]["n_timesteps"]
@@ -176,7 +177,7 @@ def test_settings_are_plain_and_read_anew() -> None:
         else:
             assert value is None or isinstance(value, (str, int, float, bool))
             # The Zoo evaluates text in its own namespace.
-            assert not isinstance(value, str) or re.fullmatch(r"\w+|lin_[0-9.e-]+", value)
+            assert not isinstance(value, str) or re.fullmatch(r"[\w.]+|lin_[0-9.e-]+", value)
 
     first = sb3_angc.hyperparams.hyperparams
     check(first)
