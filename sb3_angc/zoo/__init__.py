@@ -12,6 +12,7 @@ Commands and flags are the Zoo's; plots have one flag more, ``--figures FOLDER``
 import argparse
 import contextlib
 import importlib.util
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params, w
 __all__ = ["Manager", "register"]
 
 SBX_DQN = "sbx_dqn"
+# Packages whose refusals are told in a line
+REFUSING = ("sb3_angc", "stable_baselines3", "gymnasium")
 # Settings of an algorithm where no -conf is given: the Zoo looks in its own package only, by its name.
 SETTINGS = {
     "angc": "sb3_angc.hyperparams",
@@ -75,11 +78,13 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
         super().__init__(args, algo, *more, **settings)
 
     def setup_experiment(self) -> Any:
-        """As the Zoo's; what ``angc`` cannot train is told in a line."""
+        """As the Zoo's; what ``angc`` cannot train is told in a line, errors of other code in full."""
         try:
             return super().setup_experiment()
         except (AssertionError, ValueError) as error:  # SB3's own refusals are assertions
-            if self.algo != "angc":
+            *_, (raised_in, _) = traceback.walk_tb(error.__traceback__)
+            package = raised_in.f_globals.get("__name__", "").partition(".")[0]
+            if self.algo != "angc" or package not in REFUSING:
                 raise
             raise SystemExit(f"error: {in_a_line(error)}") from error
 
@@ -125,5 +130,6 @@ def register() -> None:
         sbx_dqn: Any = SBXDQN  # no class of algorithms, but made and loaded as one
         ALGOS[SBX_DQN] = sbx_dqn
         HYPERPARAMS_SAMPLER[SBX_DQN] = HYPERPARAMS_SAMPLER["dqn"]
+        HYPERPARAMS_CONVERTER[SBX_DQN] = HYPERPARAMS_CONVERTER["dqn"]
     for module in (rl_zoo3.exp_manager, rl_zoo3.train):
         vars(module)["ExperimentManager"] = Manager

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rl_zoo3.utils import ALGOS
 
+from sb3_angc.common.environments import register_minatar
 from sb3_angc.zoo import SBX_DQN, register
 
 # The module of each command that is a function of the Zoo; others are modules only
@@ -47,6 +48,12 @@ def main(arguments: list[str]) -> int:
     if SBX_DQN in arguments and SBX_DQN not in ALGOS:
         print(f"error: {SBX_DQN} is an extra, pip install 'sb3_angc[sbx]'", file=sys.stderr)
         return 2
+    if command not in PLOTS and any(word.removeprefix("--env=").startswith("MinAtar/") for word in arguments):
+        try:
+            register_minatar()
+        except ImportError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     if command == "package_agent":
         status: int = importlib.import_module("sb3_angc.zoo.package").package_agent(arguments)
         return status

@@ -290,6 +290,41 @@ def test_what_cannot_be_trained_is_told_in_a_line(space: spaces.Space[Any], tmp_
         del gym.registry["Pair-v0"]
 
 
+class Broken(Drawn):
+    """Has a fault of its own."""
+
+    def __init__(self, **_: Any) -> None:
+        raise ValueError("my own fault")
+
+
+def test_errors_of_ones_own_environment_keep_their_traceback(tmp_path: Path) -> None:
+    gym.register("Broken-v0", entry_point=Broken)
+    try:
+        with pytest.raises(ValueError, match="my own fault") as raised:
+            main(["train", "--algo", "angc", "--env", "Broken-v0", "-f", str(tmp_path)])
+        assert raised.traceback[-1].path == Path(__file__)
+    finally:
+        del gym.registry["Broken-v0"]
+
+
+@pytest.mark.parametrize("command", ["train", "enjoy", "record_video", "package_agent"])
+@pytest.mark.parametrize("env", [["--env", "MinAtar/Breakout-v1"], ["--env=MinAtar/Breakout-v1"]], ids=str)
+def test_minatar_is_named_where_it_is_not_installed(
+    command: str,
+    env: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "minatar.gym", None)
+    for known in [known for known in gym.registry if known.startswith("MinAtar/")]:
+        monkeypatch.delitem(gym.registry, known)
+    assert main([command, "--algo", "angc", *env, "-f", str(tmp_path)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert line.endswith("MinAtar is an extra, pip install 'sb3_angc[minatar]'")
+
+
 @pytest.mark.parametrize(
     ("space", "policy"),
     [

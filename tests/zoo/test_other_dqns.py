@@ -7,11 +7,14 @@ import pytest
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
+import optuna
 import yaml
 from rl_zoo3 import exp_manager
+from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
 
 from benchmarks.__main__ import main as benchmarks
+from sb3_angc.zoo import register
 from sb3_angc.zoo.__main__ import main
 
 ENV = "CartPole-v1"
@@ -50,6 +53,19 @@ def test_they_join_a_study(tmp_path: Path) -> None:
         assert len(result["last_policy"]["returns"]) == 2
         assert result["seconds"]["train"] > 0
         assert ("jax" in result["versions"]) == (label == "sbx-dqn")
+
+
+def test_their_trials_are_sampled_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As DQN's, whether SBX is installed or not: it is imported where an agent is made."""
+    for known in (ALGOS, HYPERPARAMS_SAMPLER, HYPERPARAMS_CONVERTER):
+        monkeypatch.setitem(known, "sbx_dqn", None)  # to be put back
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: True)
+    register()
+    trial = optuna.create_study().ask()
+    sampled = HYPERPARAMS_SAMPLER["sbx_dqn"](trial, 0, 1, {"using_her_replay_buffer": False})
+    stored = HYPERPARAMS_CONVERTER["sbx_dqn"](trial.params)
+    assert stored == HYPERPARAMS_CONVERTER["dqn"](trial.params)
+    assert stored["learning_rate"] == sampled["learning_rate"] == trial.params["learning_rate"]
 
 
 def test_what_is_not_installed_is_named(
