@@ -2,14 +2,16 @@
 
 import argparse
 import importlib
-import os
 import runpy
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
-from rl_zoo3.utils import ALGOS
+from huggingface_sb3 import EnvironmentName
+from rl_zoo3 import utils
 
 from sb3_angc.common.environments import register_minatar
 from sb3_angc.zoo import SBX_DQN, register
@@ -22,12 +24,6 @@ COMMANDS = ("train", "enjoy", "record_video", "benchmark", "package_agent", *PLO
 CARDS = """
 You can view each model card (it includes video and hyperparameters)
 on our Huggingface page: https://huggingface.co/sb3
-"""
-# What the Zoo's benchmark starts for each agent, from the current folder
-ENJOY_SCRIPT = """
-import sys
-from sb3_angc.zoo.__main__ import main
-sys.exit(main(["enjoy", *sys.argv[1:]]))
 """
 
 
@@ -42,10 +38,8 @@ def main(arguments: list[str]) -> int:
     if command not in COMMANDS:
         print(f"usage: python -m sb3_angc.zoo {{{','.join(COMMANDS)}}} ...", file=sys.stderr)
         return 2
-    if command == "benchmark":
-        return benchmark(arguments)
     register()
-    if SBX_DQN in arguments and SBX_DQN not in ALGOS:
+    if SBX_DQN in arguments and SBX_DQN not in utils.ALGOS:
         print(f"error: {SBX_DQN} is an extra, pip install 'sb3_angc[sbx]'", file=sys.stderr)
         return 2
     if command not in PLOTS and any(word.removeprefix("--env=").startswith("MinAtar/") for word in arguments):
@@ -63,6 +57,8 @@ def main(arguments: list[str]) -> int:
         ours, arguments = parser.parse_known_args(arguments)
         plot = importlib.import_module("sb3_angc.zoo.plots").plot
         plot(lambda: run(command, arguments), command, arguments, ours.figures)
+    elif command == "benchmark":
+        benchmark(arguments)
     elif command == "train":
         run(command, arguments)
     else:
@@ -90,30 +86,36 @@ def run(command: str, arguments: list[str]) -> None:
         sys.argv = before
 
 
-def benchmark(arguments: list[str]) -> int:
+def benchmark(arguments: list[str]) -> None:
     """
-    Evaluate trained agents and write the Zoo's ``benchmark.md``. The Zoo starts ``python enjoy.py`` in the
-    current folder and leaves a copy of its table there: it gets a folder of its own, with a script of that
-    name. Its hub has no agents of ours.
+    Evaluate trained agents and write the Zoo's ``benchmark.md``, in which ids have dashes for slashes. The
+    Zoo starts ``python enjoy.py``, and copies its table into the current folder: here it starts our ``enjoy``
+    and copies nothing. Its hub has no agents of ours.
 
     :param arguments: The Zoo's
-    :return: The Zoo's exit status
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--log-dir", type=Path, default=Path("rl-trained-agents"))
     parser.add_argument("--benchmark-dir", type=Path, default=Path("logs/benchmark"))
-    folders, others = parser.parse_known_args(arguments)
-    folders.benchmark_dir.mkdir(parents=True, exist_ok=True)
-    paths = ["--log-dir", folders.log_dir.resolve(), "--benchmark-dir", folders.benchmark_dir.resolve()]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    with tempfile.TemporaryDirectory() as current:
-        Path(current, "enjoy.py").write_text(ENJOY_SCRIPT, encoding="utf-8")
-        command = [sys.executable, "-m", "rl_zoo3.benchmark", "--no-hub", *map(str, paths), *others]
-        status = subprocess.run(command, cwd=current, env={**os.environ, "PATH": path}).returncode
-    table = folders.benchmark_dir / "benchmark.md"
-    if table.exists():  # of these agents there are no such cards
-        table.write_text(table.read_text(encoding="utf-8").replace(CARDS, ""), encoding="utf-8")
-    return status
+    folder = parser.parse_known_args(arguments)[0].benchmark_dir
+    find, call = utils.get_trained_models, subprocess.call
+
+    def trained_models(log_dir: str) -> dict[str, tuple[str, Any]]:
+        """As the Zoo's, with environments named as the Zoo names their folders: such a name knows its id."""
+        folder.mkdir(parents=True, exist_ok=True)  # not before the Zoo has read its arguments
+        return {name: (algo, EnvironmentName(env_id)) for name, (algo, env_id) in find(log_dir).items()}
+
+    def enjoy(command: list[str]) -> int:
+        words = [getattr(word, "gym_id", word) for word in command[2:]]
+        return call([sys.executable, "-m", "sb3_angc.zoo", "enjoy", *words])
+
+    with (
+        mock.patch.object(utils, "get_trained_models", trained_models),
+        mock.patch("subprocess.call", enjoy),
+        mock.patch("shutil.copy"),
+    ):
+        run("benchmark", ["--no-hub", *arguments])
+    table = folder / "benchmark.md"  # of these agents there are no such cards
+    table.write_text(table.read_text(encoding="utf-8").replace(CARDS, ""), encoding="utf-8")
 
 
 if __name__ == "__main__":

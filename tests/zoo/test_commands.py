@@ -41,6 +41,17 @@ for algo in ("angc", "dqn"):
         sys.argv = ["train", "--algo", algo, "--seed", seed, *arguments]
         train()
 """
+# Episodes of 5 steps, each of which earns 1
+OWN_MODULE = """
+import gymnasium as gym
+
+gym.register(
+    "Own/Task-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=5
+)
+
+class Own(gym.Wrapper):
+    pass
+"""
 
 
 def zoo(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -153,6 +164,28 @@ def test_benchmark_has_a_row_for_every_agent(logs: Path, cwd: Path) -> None:
         assert float(row["mean_reward"]) == pytest.approx(monitor[:, 0].mean(), abs=1e-3)
         assert int(row["eval_episodes"]) == len(monitor)
     assert not list(cwd.iterdir())
+
+
+def test_benchmark_finds_ids_with_a_slash_and_modules_of_ones_own(cwd: Path) -> None:
+    (cwd / "custom_envs.py").write_text(OWN_MODULE)  # which the Zoo imports
+    logs, table = cwd / "logs", cwd / "table"
+    train = ["train", "--algo", "angc", "--env", "Own/Task-v0", "-n", "100", "--eval-freq", "-1", "-f"]
+    settings = ["-params", "env_wrapper:'custom_envs.Own'", "learning_starts:200"]
+    trained = zoo(*train, logs, *settings, cwd=cwd)
+    assert trained.returncode == 0, trained.stderr
+    ran = zoo("benchmark", "--log-dir", "logs", "--benchmark-dir", "table", "-n", "60", cwd=cwd)
+    assert ran.returncode == 0, ran.stderr
+    [row] = [line for line in (table / "benchmark.md").read_text().splitlines() if "Own" in line]
+    algo, env, *_, mean, deviation, _, steps, episodes = map(str.strip, row.strip("|").split("|"))
+    assert (algo, env) == ("angc", "Own-Task-v0")
+    assert [float(value) for value in (mean, deviation, steps, episodes)] == [5.0, 0.0, 60.0, 12.0]
+
+
+def test_help_of_benchmark_makes_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["benchmark", "--help"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_plots_show_the_evaluations(logs: Path, cwd: Path) -> None:
