@@ -1,6 +1,6 @@
 """
 Train ANGC on an environment, with its tuned settings where there are any, evaluate it, and keep model,
-learning curve and a summary.
+learning curve and a summary, also where Ctrl-C ends training early.
 
 Used by ``make train``; ``python -m sb3_angc --help`` lists the options.
 """
@@ -65,7 +65,12 @@ def main() -> int:
     settings = "tuned (sb3_angc/hyperparams/angc.yml)" if is_tuned else "ANGC's defaults"
     print(f"Training ANGC on {arguments.env} for {steps} steps, seed {arguments.seed}. Settings: {settings}")
     started = time.monotonic()
-    model.learn(steps, progress_bar=True)
+    interrupted = False
+    try:
+        model.learn(steps, progress_bar=True)
+    except KeyboardInterrupt:
+        interrupted = True
+        print(f"Interrupted after {model.num_timesteps} steps: saving and evaluating what was learned")
     seconds = time.monotonic() - started
     model.save(folder / "model.zip")
 
@@ -77,6 +82,7 @@ def main() -> int:
     summary = {
         "environment": arguments.env,
         "steps": model.num_timesteps,
+        "interrupted": interrupted,
         "seed": arguments.seed,
         "settings": "tuned" if is_tuned else "defaults",
         "updates": model._n_updates,

@@ -13,8 +13,9 @@ from rl_zoo3.utils import get_latest_run_id
 from sb3_angc import ANGC
 from sb3_angc.agents import agent_folder, agent_record, shipped_agents
 
-# These name one of several files of a run: the Zoo says what it does not find.
+# These name one of several files of a run: of one that is there the Zoo says what it does not find.
 OF_A_RUN = ("--exp-id", "--load-best", "--load-checkpoint", "--load-last-checkpoint")
+NO_RUN = "-1"  # as --exp-id: of no run, but in the algorithm's own folder
 FILMS = "videos"
 
 
@@ -35,13 +36,12 @@ def with_shipped_agent(command: str, arguments: Sequence[str], folder: Path) -> 
     for name in OF_A_RUN:
         parser.add_argument(name, nargs="?", const=True)
     known, others = parser.parse_known_args(arguments)
-    if any(getattr(known, name[2:].replace("-", "_")) is not None for name in OF_A_RUN):
+    is_of_a_run = any(getattr(known, name[2:].replace("-", "_")) is not None for name in OF_A_RUN)
+    name, trained = EnvironmentName(known.env), Path(known.folder, known.algo)
+    has_runs = get_latest_run_id(str(trained), name) > 0 or (known.exp_id == NO_RUN and trained.exists())
+    if known.algo != "angc" or has_runs:
         return list(arguments)
-    name = EnvironmentName(known.env)
-    trained = get_latest_run_id(str(Path(known.folder, known.algo)), name) > 0
-    if known.algo != "angc" or trained:
-        return list(arguments)
-    if known.env not in shipped_agents():  # the Zoo would ask its hub, which has none
+    if is_of_a_run or known.env not in shipped_agents():  # the Zoo would ask its hub, which has none
         names = ", ".join(shipped_agents())
         raise SystemExit(
             f"error: {known.folder} has no angc on {known.env}: train one, or name where it is with -f. "

@@ -38,6 +38,7 @@ def test_keeps_model_curve_and_summary(
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["environment"], summary["steps"], summary["seed"]) == ("CartPole-v1", 1100, 3)
     assert summary["version"] == __version__
+    assert summary["interrupted"] is False
     assert summary["updates"] == 25  # one in four steps after the first thousand
     assert summary["evaluation_mean"] == pytest.approx(np.mean(summary["evaluation_returns"]))
     _, *rows = (folder / "episodes.monitor.csv").read_text().splitlines()
@@ -93,6 +94,28 @@ def test_no_finished_episode_has_no_curve(
     assert {path.name for path in (tmp_path / "CartPole-v1_seed0").iterdir()} >= {"model.zip", "summary.json"}
     assert not (tmp_path / "CartPole-v1_seed0" / "learning_curve.png").exists()
     assert "learning_curve" not in capsys.readouterr().out
+
+
+def test_an_interrupt_keeps_what_was_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ANGC.train
+
+    def train_twice(self: ANGC, gradient_steps: int, batch_size: int) -> None:
+        if self._n_updates == 2:
+            raise KeyboardInterrupt
+        train(self, gradient_steps, batch_size)
+
+    monkeypatch.setattr(ANGC, "train", train_twice)
+    assert run(monkeypatch, "--output", str(tmp_path)) == 0
+    folder = tmp_path / "CartPole-v1_seed0"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["interrupted"], summary["updates"], summary["steps"]) == (True, 2, 1012)
+    assert "Interrupted after 1012 steps: " in capsys.readouterr().out
+    model = ANGC.load(folder / "model.zip", env="CartPole-v1", device="cpu")
+    assert (model._n_updates, model.num_timesteps) == (2, 1012)
+    assert len(summary["evaluation_returns"]) == EVALUATION_EPISODES
+    assert (folder / "learning_curve.png").exists()
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(

@@ -39,10 +39,11 @@ def test_record_video_films_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     "arguments",
     [
         ["--algo", "dqn", "--env", ENV],
-        ["--algo", "angc", "--env", "Taxi-v3", "--exp-id", "1"],
-        [*SHOWN, "--exp-id", "3"],
-        [*SHOWN, "--load-best"],
-        [*SHOWN, "--load-checkpoint", "100"],
+        ["--algo", "dqn", "--env", ENV, "--load-best"],
+        [*SHOWN, "-f", "trained", "--exp-id", "3"],
+        [*SHOWN, "-f", "trained", "--load-best"],
+        [*SHOWN, "-f", "trained", "--load-checkpoint", "100"],
+        ["--algo", "angc", "--env", "Taxi-v3", "-f", "trained", "--exp-id", "-1"],
         [*SHOWN, "-f", "trained"],
     ],
     ids=" ".join,
@@ -56,6 +57,23 @@ def test_what_was_asked_for_is_left_as_it_is(
     folder.mkdir()
     assert with_shipped_agent("enjoy", arguments, folder) == arguments
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "of_a_run",
+    [["--exp-id", "1"], ["--exp-id", "-1"], ["--load-best"], ["--load-checkpoint", "100"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("command", ["enjoy", "record_video"])
+def test_a_file_of_a_run_where_there_is_none(
+    command: str, of_a_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the agent of the package is shown, nor is the Zoo's hub asked."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        SystemExit, match=rf"^error: rl-trained-agents has no angc on {ENV}: train one, [^\n]*$"
+    ):
+        main([command, *SHOWN, *of_a_run, "--no-render"])
 
 
 @pytest.mark.parametrize("command", ["enjoy", "record_video"])
