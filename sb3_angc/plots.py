@@ -8,6 +8,7 @@ and the random state that training draws from stays as it is.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.logger import CSVOutputFormat, HumanOutputFormat, JSONOutputFormat
 from stable_baselines3.common.logger import Figure as LoggedFigure
 
 from sb3_angc.angc import replay, update
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 Dimensions = tuple[int, int]
 STATES = 1000  # that are drawn or averaged over
 OUTLIERS = 1.0  # per cent on each side that a range leaves out
+# Texts and tables have no place for a figure.
+WITHOUT_FIGURES = (HumanOutputFormat, JSONOutputFormat, CSVOutputFormat)
 
 
 def plot_action_values(
@@ -74,7 +78,9 @@ def plot_action_values(
     palette = colors.ListedColormap([f"C{action % 10}" for action in range(n_actions)])
     lower.imshow(greedy, cmap=palette, vmin=-0.5, vmax=n_actions - 0.5, interpolation="nearest", **drawn)
     lower.set(title="Best action")
-    shown = [patches.Patch(color=palette(action), label=str(action)) for action in np.unique(greedy)]
+    shown = [
+        patches.Patch(color=palette(place), label=str(actions.start + place)) for place in np.unique(greedy)
+    ]
     beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0.0}
     lower.legend(handles=shown, frameon=False, title="action", **beside)
     _name([upper, lower], dimensions, names)
@@ -221,10 +227,19 @@ class PlotsCallback(MeasuringCallback):
         super().__init__(frequency, verbose)
         self.dimensions, self.names = dimensions, names
 
+    def _on_training_start(self) -> None:
+        super()._on_training_start()
+        if all(isinstance(each, WITHOUT_FIGURES) for each in self.logger.output_formats):
+            warnings.warn(
+                "PlotsCallback draws for nobody: no log takes figures. Give the agent a tensorboard_log, or "
+                "another logger",
+                stacklevel=2,
+            )
+
     def measure(self) -> None:
         """Draw the agent."""
         for name, figure in self.figures().items():
-            # Texts and tables have no place for it. What is recorded is written with the next log.
+            # What is recorded is written with the next log.
             kept_out = ("stdout", "log", "json", "csv")
             self.logger.record(f"plots/{name}", LoggedFigure(figure, close=True), exclude=kept_out)
 

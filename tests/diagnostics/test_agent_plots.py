@@ -1,6 +1,7 @@
 """Pictures of an agent show what is computed from it by hand."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 pytest.importorskip("matplotlib", reason="matplotlib is the extra 'plots'")
@@ -21,6 +23,18 @@ from tests.envs import Parts
 @pytest.fixture(scope="module")
 def model() -> ANGC:
     return ANGC("CartPole-v1", **TINY).learn(300)
+
+
+def test_actions_have_the_names_of_the_space() -> None:
+    env = gym.make("CartPole-v1")
+    started = gym.wrappers.TransformAction(env, lambda action: action - 5, spaces.Discrete(2, start=5))
+    agent = ANGC(started, **TINY).learn(100)
+    figure = plots.plot_action_values(agent, resolution=30)
+    [legend] = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert legend is not None
+    shown = {text.get_text() for text in legend.get_texts()}
+    [image] = [axes.images[0] for axes in figure.axes if axes.get_title() == "Best action"]
+    assert shown == {str(5 + int(place)) for place in np.unique(np.asarray(image.get_array()))}
 
 
 @pytest.mark.parametrize("dimensions", [(0, 1), (3, 2)])
@@ -127,6 +141,19 @@ def test_drawing_does_not_disturb_training(tmp_path: Path) -> None:
         assert events.Images(name)[0].encoded_image_string.startswith(b"\x89PNG")
 
 
+def test_drawing_for_nobody_is_told_once(tmp_path: Path) -> None:
+    """A log on the screen takes no figures; one into TensorBoard does."""
+    pytest.importorskip("tensorboard", reason="tensorboard is in the extra 'extra'")
+    for verbose, log, expected in ((0, None, 1), (1, None, 1), (1, str(tmp_path), 0)):
+        agent = ANGC("CartPole-v1", verbose=verbose, tensorboard_log=log, **TINY)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            agent.learn(120, callback=plots.PlotsCallback(frequency=20))
+        messages = [str(each.message) for each in told]
+        assert sum("PlotsCallback draws for nobody" in message for message in messages) == expected
+
+
+@pytest.mark.filterwarnings("ignore:PlotsCallback draws for nobody")
 def test_callback_draws_what_fits(model: ANGC) -> None:
     normalized = VecNormalize(DummyVecEnv([lambda: gym.make("CartPole-v1")]))
     cases: list[tuple[Any, dict[str, Any], set[str]]] = [
