@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,7 +42,8 @@ def plot(run: Callable[[], None], command: str, arguments: Sequence[str], folder
     for number in plt.get_fignums():
         figure = plt.figure(number)
         correct(figure)
-        path = folder / f"{command}-{number}.png"
+        paths = (folder / f"{command}-{free}.png" for free in itertools.count(1))
+        path = next(path for path in paths if not path.exists())  # those of an earlier call stay
         figure.savefig(path, dpi=150, bbox_inches="tight")
         print(f"Saved {path}")
 
@@ -71,9 +73,13 @@ def normalized_scores(arguments: Sequence[str]) -> Iterator[None]:
     task counts as solved, on the tasks of ``sb3_angc.hyperparams.tasks``; the Zoo knows other tasks.
 
     :param arguments: The Zoo's
+    :raises SystemExit: If rliable is to compare algorithms of which one has no two runs on a task
     """
     module = importlib.import_module("rl_zoo3.plots.plot_from_file")
-    tasks = [TASKS.get(name) for name in shown_environments(arguments)]
+    shown = shown_results(arguments)
+    if {"-r", "--rliable"} & {*arguments}:
+        check_runs(shown)
+    tasks = [TASKS.get(name) for name in shown]
 
     def normalize(scores: Any) -> Any:
         """Runs x tasks (x evaluations), or a tuple of such arrays."""
@@ -103,21 +109,55 @@ def normalized_scores(arguments: Sequence[str]) -> Iterator[None]:
         yield
 
 
-def shown_environments(arguments: Sequence[str]) -> list[str]:
+def check_runs(shown: Mapping[str, Mapping[str, Any]]) -> None:
+    """
+    The Zoo leaves a task out of an algorithm's scores where it has one run alone: the scores that are left
+    would be taken for those of other tasks.
+
+    :param shown: Of :func:`shown_results`
+    :raises SystemExit: If there is such a task
+    """
+    for env, results in shown.items():
+        for algorithm, result in results.items():
+            if not result or np.ndim(result["last_evals"]) == 0:
+                raise SystemExit(
+                    f"error: -r compares algorithms over the same tasks, and {algorithm} has not two runs "
+                    f"with evaluations of two episodes on {env}: train more of them, or leave one out with "
+                    f"--skip-envs {env} or --skip-keys {algorithm}"
+                )
+
+
+def shown_results(arguments: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     :param arguments: Of ``plot_from_file``
-    :return: The environments of its file that it shows, in its order
+    :return: What it shows of its file, by environment, in its order, and by algorithm; ``None`` where an
+        algorithm has nothing
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-i", "--input", default="")
-    parser.add_argument("-skip", "--skip-envs", nargs="+", default=[])
-    parser.add_argument("--keep-envs", nargs="+", default=[])
     parser.add_argument("-iqm", "--iqm", action="store_true")  # or it would be taken for `-i qm`
+    parser.add_argument("-skip", "--skip-envs", nargs="+", default=[])
+    for name in ("--keep-envs", "--skip-keys", "--keep-keys", "--merge"):
+        parser.add_argument(name, nargs="+", default=[])
     known, _ = parser.parse_known_args(arguments)
     path = Path(known.input if known.input.endswith(".pkl") else f"{known.input}.pkl")
     if not path.is_file():  # the Zoo says so
-        return []
-    with path.open("rb") as file:
-        names = [name for name in pickle.load(file) if name != "results_table"]
-    kept = known.keep_envs or names
-    return [name for name in names if name in kept and name not in known.skip_envs]
+        return {}
+    results = _results(path)
+    for more in map(_results, known.merge):
+        for env in results:
+            results[env] = {**results[env], **more.get(env, {})}
+    keys = [key for key in next(iter(results.values()), {}) if key not in known.skip_keys]
+    keys = [key for key in keys if not known.keep_keys or key in known.keep_keys]
+    kept = known.keep_envs or results
+    return {
+        env: {key: found.get(key) for key in keys}
+        for env, found in results.items()
+        if env in kept and env not in known.skip_envs
+    }
+
+
+def _results(path: str | Path) -> dict[str, dict[str, Any]]:
+    results: dict[str, dict[str, Any]] = pickle.loads(Path(path).read_bytes())
+    del results["results_table"]
+    return results

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
 from sb3_angc.hyperparams.tasks import TASKS
-from sb3_angc.zoo.plots import correct, normalized_scores, shown_environments
+from sb3_angc.zoo.__main__ import main
+from sb3_angc.zoo.plots import correct, normalized_scores, plot, shown_results
 
 module = pytest.importorskip("rl_zoo3.plots.plot_from_file", reason="plots need the extra 'zoo'")
 NAMES = ["CartPole-v1", "Unknown-v0", "Acrobot-v1"]
@@ -60,10 +61,76 @@ def test_scores_are_between_random_and_solved(saved: Path, monkeypatch: pytest.M
 
 def test_environments_are_those_that_are_shown(saved: Path, tmp_path: Path) -> None:
     base = ["-i", str(saved.with_suffix("")), "-r", "-iqm"]
-    assert shown_environments(base) == NAMES
-    assert shown_environments([*base, "--keep-envs", NAMES[2], NAMES[0], "-vs"]) == [NAMES[0], NAMES[2]]
-    assert shown_environments([*base, "-skip", NAMES[0]]) == NAMES[1:]
-    assert shown_environments(["-i", str(tmp_path / "nothing")]) == []
+    assert list(shown_results(base)) == NAMES
+    assert list(shown_results([*base, "--keep-envs", NAMES[2], NAMES[0], "-vs"])) == [NAMES[0], NAMES[2]]
+    assert list(shown_results([*base, "-skip", NAMES[0]])) == NAMES[1:]
+    assert shown_results(["-i", str(tmp_path / "nothing")]) == {}
+
+
+def results(runs: dict[str, dict[str, int]]) -> dict[str, Any]:
+    """As ``all_plots`` saves them, of so many runs: of one run, the last evaluation is a single number."""
+    saved: dict[str, Any] = {"results_table": {"headers": ["score"], "value_matrix": [["1"]]}}
+    for env, by_algorithm in runs.items():
+        saved[env] = {}
+        for name, number in by_algorithm.items():
+            scores = 100.0 * np.arange(3)[:, None] + np.arange(number)
+            saved[env][name] = {
+                "timesteps": np.arange(3),
+                "mean": scores.mean(axis=1),
+                "std_error": scores.std(axis=1),
+                "last_evals": scores[-1] if number > 1 else np.float64(scores[-1, 0]),
+                "mean_per_eval": scores,
+            }
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("runs", "more", "told"),
+    [
+        ({"A": {"angc": 3, "dqn": 2}, "B": {"angc": 2, "dqn": 4}}, [], None),
+        ({"A": {"angc": 2, "dqn": 2}, "B": {"angc": 1, "dqn": 2}}, [], ("angc", "B")),
+        ({"A": {"angc": 2, "dqn": 2}, "B": {"dqn": 2}}, [], ("angc", "B")),
+        ({"A": {"angc": 2, "dqn": 2}, "B": {"angc": 1, "dqn": 2}}, ["--skip-keys", "angc"], None),
+        ({"A": {"angc": 2, "dqn": 2}, "B": {"angc": 1, "dqn": 2}}, ["--keep-keys", "dqn"], None),
+        ({"A": {"angc": 2, "dqn": 2}, "B": {"angc": 1, "dqn": 2}}, ["-skip", "B"], None),
+        ({"A": {"angc": 2}, "B": {"angc": 2}}, ["--merge", "other.pkl"], ("dqn", "B")),
+    ],
+)
+def test_an_algorithm_with_one_run_on_a_task_is_told(
+    runs: dict[str, dict[str, int]],
+    more: list[str],
+    told: tuple[str, str] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("rliable", reason="rliable is in the extra 'zoo'")
+    monkeypatch.chdir(tmp_path)
+    Path("saved.pkl").write_bytes(pickle.dumps(results(runs)))
+    Path("other.pkl").write_bytes(pickle.dumps(results({"A": {"dqn": 2}, "B": {"dqn": 1}})))
+    command = ["plot_from_file", "-i", "saved", "-r", "--skip-timesteps", *more, "--figures", "figures"]
+    if told is None:
+        assert main(command) == 0
+        assert Path("figures/plot_from_file-1.png").exists()
+        return
+    algorithm, env = told
+    with pytest.raises(SystemExit, match=rf"^error: -r .* {algorithm} has not two runs .* on {env}: [^\n]*$"):
+        main(command)
+
+
+def test_figures_of_an_earlier_call_stay(tmp_path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    def draw_two() -> None:
+        plt.close("all")
+        plt.figure("one")
+        plt.figure("two")
+
+    for names in ({1, 2}, {1, 2, 3, 4}):
+        plot(draw_two, "all_plots", [], tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {f"all_plots-{name}.png" for name in names}
+        (tmp_path / "all_plots-1.png").write_text("mine")
+    assert (tmp_path / "all_plots-1.png").read_text() == "mine"
+    plt.close("all")
 
 
 def test_titles_name_what_is_shown() -> None:
