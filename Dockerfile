@@ -3,7 +3,8 @@
 #   docker run -v "$PWD/runs:/sb3_angc/runs" sb3_angc
 #   docker run -v "$PWD/runs:/sb3_angc/runs" sb3_angc make train ENV=Acrobot-v1
 FROM python:3.11-slim
-RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
+# g++ is for compiled updates, as Acrobot-v1's settings have them.
+RUN apt-get update && apt-get install -y --no-install-recommends g++ make && rm -rf /var/lib/apt/lists/*
 WORKDIR /sb3_angc
 # torch without CUDA: small layers are fastest on one core
 ENV PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu

@@ -22,6 +22,7 @@ import pytest
 
 from sb3_angc.agents import agent_record, shipped_agents
 from sb3_angc.circuit import ACTIVATIONS, CircuitSettings
+from sb3_angc.hyperparams import tuned_settings
 from tests.budget import shorten_training
 
 if sys.version_info >= (3, 11):
@@ -229,6 +230,14 @@ def test_the_container_makes_what_the_makefile_has() -> None:
     assert [words[0] for words in made] == ["make", "make"]
     for words in made:
         look_up(words)
+
+
+def test_the_container_has_a_compiler_where_its_example_compiles() -> None:
+    pytest.importorskip("yaml", reason="pyyaml is in the extra 'extra'")
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    [task] = re.findall(r"make train ENV=(\S+)", text)
+    [installed] = re.findall(r"apt-get install (.+?) &&", text)
+    assert ("g++" in installed.split()) == tuned_settings(task).get("compile_updates", False)
 
 
 def test_the_table_of_trained_agents_is_that_of_their_records() -> None:
