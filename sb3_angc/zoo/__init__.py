@@ -32,7 +32,7 @@ from sb3_angc import ANGC
 from sb3_angc.angc.arguments import check_observation_space, policy_for
 from sb3_angc.common.checks import in_a_line
 from sb3_angc.common.environments import register_minatar
-from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params, with_schedules
+from sb3_angc.zoo.search_space import convert_angc_params, sample_angc_params, with_sb3_schedule
 
 __all__ = ["Manager", "register"]
 
@@ -98,11 +98,9 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
                 check_observation_space((self.env_wrapper or (lambda env: env))(env).observation_space)
             raise
 
-    def _preprocess_schedules(  # type: ignore[override]  # static in the Zoo, which calls it on the instance
-        self, hyperparams: dict[str, Any]
-    ) -> dict[str, Any]:
-        read = with_schedules if self.algo == "angc" else super()._preprocess_schedules
-        return read(hyperparams)
+    def _preprocess_hyperparams(self, hyperparams: dict[str, Any]) -> Any:
+        prepared, *others = super()._preprocess_hyperparams(hyperparams)
+        return with_sb3_schedule(prepared) if self.algo == "angc" else prepared, *others
 
     def _preprocess_action_noise(
         self, hyperparams: dict[str, Any], saved_hyperparams: dict[str, Any], env: VecEnv

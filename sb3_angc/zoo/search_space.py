@@ -63,22 +63,21 @@ def sample_angc_params(
         sampled["exploration_steps"] = trial.suggest_categorical("exploration_steps", [1, 8, 64])
     arguments = convert_angc_params(sampled)
     # The Zoo reads a settings file's schedules, and those of a stored trial, but not a sample's.
-    return with_schedules(arguments)
+    return with_sb3_schedule(ExperimentManager._preprocess_schedules(arguments))
 
 
-def with_schedules(hyperparams: dict[str, Any]) -> dict[str, Any]:
+def with_sb3_schedule(hyperparams: dict[str, Any]) -> dict[str, Any]:
     """
-    As the Zoo reads schedules, but a linear one of the learning rate becomes SB3's own, which safe files
-    hold. Of the Zoo's they would hold the present value, after training 0.
+    Settings with SB3's own linear schedule of the learning rate in the place of the Zoo's. Safe files hold
+    it; of the Zoo's they would hold the present value, after training 0.
 
-    :param hyperparams: Settings, which are changed
-    :return: The same
+    :param hyperparams: Settings as the Zoo has prepared them
+    :return: The same but for the schedule
     """
-    prepared = ExperimentManager._preprocess_schedules(hyperparams)
-    rate = prepared.get("learning_rate")
+    rate = hyperparams.get("learning_rate")
     if isinstance(rate, SimpleLinearSchedule):
-        prepared["learning_rate"] = LinearSchedule(rate.initial_value, 0.0, 1.0)
-    return prepared
+        return {**hyperparams, "learning_rate": LinearSchedule(rate.initial_value, 0.0, 1.0)}
+    return hyperparams
 
 
 def convert_angc_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
