@@ -98,6 +98,7 @@ def make_manager(cell: Cell, folder: str) -> Manager:
         config=cell.preset,
         verbose=0,
     )
+    manager.deterministic_eval = True  # which the Zoo denies to MiniGrid and Atari
     preset, _ = manager.read_hyperparameters()
     manager.custom_hyperparams = merge(preset, overrides)
     budget = cell.n_timesteps or int(preset["n_timesteps"])
