@@ -70,7 +70,9 @@ class Comparison:
             elif result["status"] == "failed":
                 self.missing.append(f"{cell.name} failed: {result['error']}")
             else:
-                runs.append(result)
+                # Earlier results hold the preset's steps where the study had its own.
+                steps = {"n_timesteps": result["budget"]}
+                runs.append({**result, "settings": {**result["settings"], **steps}})
 
     @staticmethod
     def _check_task(cell: Cell, first: Cell) -> None:
@@ -84,7 +86,7 @@ class Comparison:
     def _check_settings(self, label: str, environment: str) -> None:
         runs = self.runs[label, environment]
         for run in runs[1:]:
-            for key in ("settings", "budget"):
+            for key in ("budget", "settings"):
                 if run[key] != runs[0][key]:
                     names = " and ".join(Cell(**other["cell"]).name for other in (runs[0], run))
                     raise BenchmarkError(

@@ -80,18 +80,13 @@ def make_manager(cell: Cell, folder: str) -> Manager:
     :param cell: the run
     :param folder: the Zoo's log folder
     """
-    overrides = copy.deepcopy(cell.hyperparams)  # the Zoo adds to what it gets
-    # The Zoo hands a preset's env_kwargs to the training environment alone, its argument to both.
-    env_kwargs = overrides.pop("env_kwargs", None)
     manager = Manager(
         argparse.Namespace(**cell.as_dict()),
         cell.algorithm,
         cell.environment,
         folder,
-        n_timesteps=cell.n_timesteps or 0,
         n_eval_episodes=cell.evaluation_episodes,
         n_eval_envs=min(PARALLEL_EPISODES, cell.evaluation_episodes),
-        env_kwargs=env_kwargs,
         seed=cell.seed,
         log_interval=-2,
         device="cpu",
@@ -100,8 +95,13 @@ def make_manager(cell: Cell, folder: str) -> Manager:
     )
     manager.deterministic_eval = True  # which the Zoo denies to MiniGrid and Atari
     preset, _ = manager.read_hyperparameters()
-    manager.custom_hyperparams = merge(preset, overrides)
-    budget = cell.n_timesteps or int(preset["n_timesteps"])
+    overrides = merge(preset, copy.deepcopy(cell.hyperparams))  # the Zoo adds to what it gets
+    settings = {**preset, **overrides}
+    # The Zoo hands these to the training environment alone.
+    manager.eval_env_kwargs = settings.get("env_kwargs") or {}
+    # Here, not as the Zoo's argument, which its record of the settings does not show.
+    overrides["n_timesteps"] = budget = cell.n_timesteps or int(settings["n_timesteps"])
+    manager.custom_hyperparams = overrides
     manager.eval_freq = max(budget // cell.evaluations, 1)
     return manager
 

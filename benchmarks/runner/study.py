@@ -44,7 +44,7 @@ class Cell:
     :param preset: settings file, its path relative to the repository, or importable module, as the
         Zoo's ``-conf``; ``None`` is the algorithm's default one
     :param hyperparams: what differs from the preset; dictionaries are merged into the preset's
-    :param n_timesteps: budget, ``None`` is the preset's
+    :param n_timesteps: budget, ``None`` is that of ``hyperparams``, else the preset's
     :param evaluations: points of the evaluation curve, evenly spaced over the budget
     :param evaluation_episodes: deterministic episodes for each point
     :param last_policy_episodes: deterministic episodes of the last policy
@@ -144,6 +144,12 @@ def parse_study(data: Any) -> Study:
         for method in methods
         for environment, task in tasks.items()
     ]
+    for cell in cells:
+        if cell.n_timesteps is not None and "n_timesteps" in cell.hyperparams:
+            raise BenchmarkError(
+                f"n_timesteps: {cell.n_timesteps} for all, and {cell.hyperparams['n_timesteps']!r} in the "
+                f"hyperparams of {cell.label}: give one of them"
+            )
     names = [cell.name for cell in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -285,6 +285,18 @@ def test_seeds_of_different_settings_are_refused(results: list[str], tmp_path: P
     assert "differ in their settings" in capsys.readouterr().err
 
 
+def test_what_a_result_holds_of_the_budget_is_what_was_run(results: list[str], tmp_path: Path) -> None:
+    """Earlier results hold the preset's steps where the study had its own: later seeds go on with them."""
+    folder = ResultsFolder(tmp_path / "good")
+    [cell, *_] = folder.planned()
+    result = folder.read()[cell.name]
+    folder.write(cell, {**result, "settings": {**result["settings"], "n_timesteps": 100}})
+    assert main(["report", *results, "-o", str(tmp_path / "report")]) == 0
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "n_timesteps=400" in text
+    assert "n_timesteps=100" not in text
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [

@@ -1,6 +1,5 @@
 """The study runner: real cells in real processes, and its bookkeeping with an engine that pretends."""
 
-import importlib
 import io
 import json
 import os
@@ -25,7 +24,7 @@ import yaml
 
 from benchmarks.__main__ import main
 from benchmarks.runner import cell as runner_cell
-from benchmarks.runner.cell import make_manager, merge, run_cell, steps_to_threshold
+from benchmarks.runner.cell import merge, run_cell, steps_to_threshold
 from benchmarks.runner.engines import Event, failure
 from benchmarks.runner.errors import BenchmarkError
 from benchmarks.runner.ray_engine import check_address
@@ -312,14 +311,6 @@ def test_what_the_zoo_adds_to_its_settings_is_not_in_the_record_of_a_cell(tmp_pa
     assert run_cell(cell, str(tmp_path))["cell"] == planned
 
 
-def test_evaluations_are_deterministic_on_every_task(tmp_path: Path) -> None:
-    importlib.import_module("benchmarks.environments")
-    task = {"FlatEmpty-8x8-v0": {"threshold": 0.9, "random_return": 0.0}}
-    method = {"algorithm": "dqn", "preset": "benchmarks/presets/practice_dqn.yml"}
-    [cell] = parse_study({**STUDY, "environments": task, "algorithms": [method]}).cells
-    assert make_manager(cell, str(tmp_path)).deterministic_eval
-
-
 def test_steps_to_threshold_is_the_first_evaluation_whose_mean_reaches_it() -> None:
     returns = [[0.0, 600.0], [400.0, 550.0], [500.0, 500.0]]
     assert steps_to_threshold([10, 20, 30], returns, 475.0) == 20
@@ -350,6 +341,10 @@ def test_steps_to_threshold_is_the_first_evaluation_whose_mean_reaches_it() -> N
             "hyperparams: 'gamma' must",
         ),
         ({"algorithms": [{"algorithm": "dqn", "hyperparams": {3: 1}}]}, "hyperparams: 3 must be text"),
+        (
+            {"algorithms": [{"algorithm": "dqn", "hyperparams": {"n_timesteps": 5}}]},
+            "n_timesteps: 600 for all, and 5 in the hyperparams of dqn: give one of them",
+        ),
         (
             {"algorithms": [{"algorithm": "dqn", "hyperparams": {"a": {"b": date(2020, 1, 1)}}}]},
             "hyperparams: 'a' must be made of text, finite numbers",
