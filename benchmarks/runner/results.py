@@ -60,6 +60,27 @@ def kept_or_measured(path: Path, setup: Any, measure: Callable[[], Result]) -> R
     return result
 
 
+# In place of a value that there is not, which None is not
+UNSET = "(not set)"
+
+
+def difference(was: Any, now: Any, key: str = "") -> str:
+    """
+    The first setting in which two differ, in words; empty where they do not.
+
+    :param was: plain types, as they were
+    :param now: as they are
+    :param key: what they are called
+    """
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return "" if was == now else f"{key} was {was!r} and is {now!r}"
+    parts = (
+        difference(was.get(name, UNSET), now.get(name, UNSET), f"{key}.{name}" if key else name)
+        for name in dict.fromkeys([*was, *now])
+    )
+    return next((part for part in parts if part), "")
+
+
 class ResultsFolder:
     """
     The results of one study.
@@ -84,13 +105,29 @@ class ResultsFolder:
             raise BenchmarkError(f"{self.path}: holds the study {read_json(plan).get('study')!r}: {WAYS_OUT}")
         cells = {cell.name: cell for cell in study.cells}
         results = self.read()
-        for name, result in results.items():
-            if name in cells and result["cell"] != cells[name].as_dict():
-                raise BenchmarkError(f"{self.file(name)}: was run with other settings: {WAYS_OUT}")
+        results = {name: result for name, result in results.items() if name in cells}
+        for name, result in list(results.items()):
+            changed = difference(result["cell"], cells[name].as_dict())
+            if changed and result["status"] == "failed":
+                del results[name]  # a setting was wrong, and has been corrected
+            elif changed:
+                self.refuse(name, changed)
         write_json(
             plan, {"format": FORMAT, "study": study.name, "cells": [cell.as_dict() for cell in study.cells]}
         )
-        return {name: result for name, result in results.items() if name in cells}
+        return results
+
+    def refuse(self, name: str, changed: str) -> None:
+        """
+        Refuse to mix settings.
+
+        :param name: name of a finished cell
+        :param changed: in what it is another one now
+        """
+        raise BenchmarkError(
+            f"{name} was run with other settings, {changed}: delete {self.file(name)} to run it again, "
+            f"{WAYS_OUT}"
+        )
 
     def planned(self) -> list[Cell]:
         """Every cell that the folder should hold."""

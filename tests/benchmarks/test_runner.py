@@ -220,6 +220,38 @@ def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_finished_cell_of_other_settings_is_named_with_them(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path)
+    run_study(parse_study(STUDY), folder, Pretend())
+    for hyperparams, changed in (
+        ({"learning_starts": 9}, "hyperparams.learning_starts was 100 and is 9"),
+        ({"learning_starts": 100, "gamma": 0.9}, "hyperparams.gamma was '(not set)' and is 0.9"),
+        ({}, "hyperparams.learning_starts was 100 and is '(not set)'"),
+        ({"learning_starts": 100, "tau": None}, "hyperparams.tau was '(not set)' and is None"),
+    ):
+        other = parse_study({**STUDY, "algorithms": [{"algorithm": "dqn", "hyperparams": hyperparams}]})
+        with pytest.raises(BenchmarkError) as refused:
+            run_study(other, folder, Pretend())
+        name = f"dqn--{ENV}--0"
+        assert f"{name} was run with other settings, {changed}: delete {tmp_path / name}.json" in str(
+            refused.value
+        )
+
+
+def test_a_cell_that_failed_is_run_with_corrected_settings(tmp_path: Path) -> None:
+    """And what did not fail stays."""
+    folder = ResultsFolder(tmp_path)
+    good = {"algorithm": "dqn"}
+    wrong, right = ({"algorithm": "dqn", "label": "other", "hyperparams": {"tau": tau}} for tau in (-1, 1))
+    assert run_study(parse_study({**STUDY, "algorithms": [good, wrong], "seeds": [0, 1]}), folder, Pretend())
+    folder.discard([f"other--{ENV}--0"])
+    engine = Pretend()
+    study = parse_study({**STUDY, "algorithms": [good, right], "seeds": [0, 1]})
+    assert run_study(study, folder, engine) == 2
+    assert engine.ran == [f"other--{ENV}--0", f"other--{ENV}--1"]
+    assert folder.read()[f"other--{ENV}--1"]["cell"]["hyperparams"] == {"tau": 1}
+
+
 def test_force_deletes_nothing_where_the_command_is_refused(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "results")
     run_study(parse_study(STUDY), folder, Pretend())
