@@ -155,7 +155,7 @@ def run_cell(cell: Cell, folder: str) -> Result:
         "format": FORMAT,
         "cell": cell.as_dict(),
         "status": "done",
-        "settings": json.loads(json.dumps(settings, default=str)),
+        "settings": plain(settings),
         "budget": manager.n_timesteps,
         "steps": model.num_timesteps,
         "steps_to_threshold": steps_to_threshold(curve_steps, curve_returns, cell.threshold),
@@ -171,6 +171,16 @@ def run_cell(cell: Cell, folder: str) -> Result:
         **provenance(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """
+    Settings as JSON holds them: objects and numbers that are not finite as text.
+
+    :param settings: the Zoo's
+    """
+    held: dict[str, Any] = json.loads(json.dumps(settings, default=str), parse_constant=str)
+    return held
 
 
 def read_curve(folder: Path) -> tuple[list[int], list[list[float]]]:

@@ -274,6 +274,10 @@ def _method(data: Any, common: dict[str, Any]) -> dict[str, Any]:
                 f"hyperparams: {key!r} must be made of text, finite numbers, lists and mappings "
                 f"whose keys are text, not {value!r}"
             )
+        if number := _number_as_text(value):
+            raise BenchmarkError(
+                f"hyperparams: {key!r} must not be the text {number!r}: write {_as_number(number)}"
+            )
     label = str(entry.get("label", entry["algorithm"]))
     if not slug(label):
         raise BenchmarkError(f"label: {label!r} names files, use letters or digits")
@@ -292,3 +296,26 @@ def _plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(_plain, value))
     return isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _number_as_text(value: Any) -> str | None:
+    """The first text that stands for a number: PyYAML reads 1e-3 as text. Names, as inf, are none."""
+    if isinstance(value, Mapping | list):
+        entries = value.values() if isinstance(value, Mapping) else value
+        return next((found for entry in entries if (found := _number_as_text(entry))), None)
+    if not isinstance(value, str) or not any(map(str.isdigit, value)):
+        return None
+    try:
+        float(value)
+    except ValueError:
+        return None
+    return value
+
+
+def _as_number(text: str) -> str:
+    """What PyYAML reads as the number: with a point, and with a sign before the exponent."""
+    digits, found, exponent = text.strip().lower().partition("e")
+    if not found:
+        return digits
+    signed = exponent if exponent[0] in "+-" else f"+{exponent}"
+    return f"{digits if '.' in digits else digits + '.0'}e{signed}"

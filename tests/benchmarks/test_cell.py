@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 
 from benchmarks.runner.cell import make_manager, run_cell
+from benchmarks.runner.results import write_json
 from benchmarks.runner.study import Cell, parse_study
 
 
@@ -66,3 +67,11 @@ def test_evaluations_have_the_environment_of_training(
     assert result["settings"]["env_kwargs"] == expected
     assert len(made) == 1 + 2 + 4  # to train, for the curve, for the last policy
     assert [{key: one[key] for key in expected} for one in made] == [expected] * len(made)
+
+
+def test_settings_that_are_infinite_are_held_as_text(tmp_path: Path) -> None:
+    preset = tmp_path / "preset.yml"
+    preset.write_text("CartPole-v1: {policy: MlpPolicy, max_grad_norm: .inf}")
+    result = run_cell(make_cell({"preset": str(preset)}, n_timesteps=60), str(tmp_path))
+    assert result["settings"]["max_grad_norm"] == "Infinity"
+    write_json(tmp_path / "result.json", result)

@@ -349,6 +349,12 @@ def test_steps_to_threshold_is_the_first_evaluation_whose_mean_reaches_it() -> N
     assert steps_to_threshold([10, 20, 30], returns, 501.0) is None
 
 
+@pytest.mark.parametrize("text", ["lin_1e-3", "inf", "auto_0.1", "dict(net_arch=[64])", "", "T2"])
+def test_text_that_is_no_number_is_taken(text: str) -> None:
+    [cell] = parse_study({**STUDY, "algorithms": [{"algorithm": "dqn", "hyperparams": {"a": text}}]}).cells
+    assert cell.hyperparams == {"a": text}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -373,6 +379,13 @@ def test_steps_to_threshold_is_the_first_evaluation_whose_mean_reaches_it() -> N
             "hyperparams: 'gamma' must",
         ),
         ({"algorithms": [{"algorithm": "dqn", "hyperparams": {3: 1}}]}, "hyperparams: 3 must be text"),
+        *(
+            (
+                {"algorithms": [{"algorithm": "dqn", "hyperparams": {"a": [{"b": text}]}}]},
+                f"hyperparams: 'a' must not be the text '{text}': write {number}",
+            )
+            for text, number in {"1e-3": "1.0e-3", "2.5E4": "2.5e+4", "-3": "-3"}.items()
+        ),
         (
             {"algorithms": [{"algorithm": "dqn", "hyperparams": {"n_timesteps": 5}}]},
             "n_timesteps: 600 for all, and 5 in the hyperparams of dqn: give one of them",
