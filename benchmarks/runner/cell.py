@@ -9,6 +9,7 @@ leaves no training behind.
 import argparse
 import copy
 import importlib
+import io
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -95,15 +96,27 @@ def make_manager(cell: Cell, folder: str) -> Manager:
     )
     manager.deterministic_eval = True  # which the Zoo denies to MiniGrid and Atari
     preset, _ = manager.read_hyperparameters()
-    overrides = merge(preset, copy.deepcopy(cell.hyperparams))  # the Zoo adds to what it gets
-    settings = {**preset, **overrides}
+    settings = {**preset, **merge(preset, copy.deepcopy(cell.hyperparams))}  # the Zoo adds to what it gets
+    # Here, not as the Zoo's argument, which its record of the settings does not show.
+    settings["n_timesteps"] = budget = cell.n_timesteps or int(settings["n_timesteps"])
     # The Zoo hands these to the training environment alone.
     manager.eval_env_kwargs = settings.get("env_kwargs") or {}
-    # Here, not as the Zoo's argument, which its record of the settings does not show.
-    overrides["n_timesteps"] = budget = cell.n_timesteps or int(settings["n_timesteps"])
-    manager.custom_hyperparams = overrides
+    manager.custom_hyperparams = settings
     manager.eval_freq = max(budget // cell.evaluations, 1)
     return manager
+
+
+def settings_of(cell: Cell) -> dict[str, Any]:
+    """
+    What a cell would be run with today, as its result would hold it.
+
+    :param cell: the run
+    """
+    for package in cell.gym_packages:
+        importlib.import_module(package)
+    register()
+    with redirect_stdout(io.StringIO()):  # the Zoo shows each of them
+        return plain(make_manager(cell, os.devnull).custom_hyperparams or {})
 
 
 def merge(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -3,15 +3,16 @@
 import difflib
 import importlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from benchmarks.runner.engines import Engine, LocalEngine
 from benchmarks.runner.errors import BenchmarkError, Parser
 from benchmarks.runner.progress import Progress
 from benchmarks.runner.provenance import ROOT, RUNS
-from benchmarks.runner.results import ResultsFolder
+from benchmarks.runner.results import Result, ResultsFolder, difference
 from benchmarks.runner.study import Study, read_study
 
 ENGINES = ("local", "ray")
@@ -64,6 +65,44 @@ def check_name(what: str, name: str, known: Iterable[str], otherwise: str) -> No
         raise BenchmarkError(f"unknown {what} {name!r}: {way_out}")
 
 
+def check_presets(study: Study, folder: ResultsFolder, results: Mapping[str, Result]) -> None:
+    """
+    Refuse finished cells that would be run with other settings today, because their preset has changed.
+
+    :param study: the study
+    :param folder: where its results are
+    :param results: what is done, by the name of its cell
+    """
+    from benchmarks.runner.cell import settings_of
+
+    for cell in study.cells:
+        result = results.get(cell.name, {})
+        if "settings" in result:  # a failed cell has none
+            now = settings_of(cell)
+            # Earlier results hold the preset's steps where the study had its own.
+            was = {**result["settings"], "n_timesteps": result["budget"]}
+            # The Zoo adds a policy where none is named.
+            was = {
+                key: within(value, now.get(key))
+                for key, value in was.items()
+                if key in now or key != "policy"
+            }
+            if changed := difference(was, now):
+                folder.refuse(cell.name, changed)
+
+
+def within(was: Any, now: Any) -> Any:
+    """
+    Settings without the entries of mappings that today's lack: the Zoo and the algorithms add some.
+
+    :param was: as a result holds them
+    :param now: as they are
+    """
+    if isinstance(was, dict) and isinstance(now, dict):
+        return {key: within(value, now[key]) for key, value in was.items() if key in now}
+    return was
+
+
 def run_study(study: Study, folder: ResultsFolder, engine: Engine, retry_failed: bool = False) -> int:
     """
     Run the cells that have no result yet, and store each result as it comes.
@@ -75,6 +114,7 @@ def run_study(study: Study, folder: ResultsFolder, engine: Engine, retry_failed:
     :return: the number of failed cells in the folder
     """
     results = folder.open_for(study)
+    check_presets(study, folder, results)
     failed = {name for name, result in results.items() if result["status"] == "failed"}
     if retry_failed:
         folder.discard(failed)

@@ -1,6 +1,7 @@
 """One cell of a study: what it trains and evaluates, and what its result holds."""
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,15 @@ import gymnasium as gym
 import pytest
 
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
+pytest.importorskip("rich", reason="rich is in the extra 'bench'")
 
 from benchmarks.runner.cell import make_manager, run_cell
-from benchmarks.runner.results import write_json
-from benchmarks.runner.study import Cell, parse_study
+from benchmarks.runner.engines import LocalEngine
+from benchmarks.runner.errors import BenchmarkError
+from benchmarks.runner.provenance import ROOT
+from benchmarks.runner.results import ResultsFolder, write_json
+from benchmarks.runner.run import check_presets, run_study
+from benchmarks.runner.study import Cell, Study, parse_study, read_study
 
 
 def make_cell(method: dict[str, Any], task: str = "CartPole-v1", **study: Any) -> Cell:
@@ -75,3 +81,34 @@ def test_settings_that_are_infinite_are_held_as_text(tmp_path: Path) -> None:
     result = run_cell(make_cell({"preset": str(preset)}, n_timesteps=60), str(tmp_path))
     assert result["settings"]["max_grad_norm"] == "Infinity"
     write_json(tmp_path / "result.json", result)
+
+
+def test_finished_cells_are_refused_where_their_preset_has_changed(tmp_path: Path) -> None:
+    preset = tmp_path / "preset.yml"
+    written = "{policy: MlpPolicy, gamma: 0.9, normalize: {norm_obs: true, norm_reward: false}}"
+    preset.write_text(f"CartPole-v1: {written}")
+    method = {"preset": str(preset), "hyperparams": {"policy_kwargs": {"net_arch": [8]}}}
+    cell = make_cell(method, n_timesteps=60)
+    folder = ResultsFolder(tmp_path / "results")
+    study = Study(cell.study, [cell])
+    folder.write(cell, run_cell(cell, str(tmp_path)))
+    assert run_study(study, folder, LocalEngine(1)) == 0  # as it is
+    for now, changed in (
+        (written.replace("0.9", "0.99"), "gamma was 0.9 and is 0.99"),
+        (written.replace("gamma: 0.9, ", ""), "gamma was 0.9 and is '(not set)'"),
+        (written.replace("gamma", "tau: 1.0, gamma"), "tau was '(not set)' and is 1.0"),
+        (written.replace("norm_obs: true", "norm_obs: false"), "normalize.norm_obs was True and is False"),
+    ):
+        preset.write_text(f"CartPole-v1: {now}")
+        with pytest.raises(
+            BenchmarkError, match=re.escape(f"{cell.name} was run with other settings, {changed}")
+        ):
+            run_study(study, folder, LocalEngine(1))
+
+
+@pytest.mark.parametrize("name", ["ladder", "dqn_normalized"])
+def test_committed_studies_go_on(name: str) -> None:
+    """Of these nothing has changed since: the budgets are the study's own, and the Zoo adds to settings."""
+    study = read_study(ROOT / "benchmarks" / "studies" / f"{name}.yml")
+    folder = ResultsFolder(ROOT / "benchmarks" / "results" / study.name)
+    check_presets(study, folder, folder.read())
