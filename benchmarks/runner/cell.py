@@ -154,6 +154,8 @@ def run_cell(cell: Cell, folder: str) -> Result:
     setup = manager.setup_experiment()
     assert setup is not None
     model, settings = setup
+    # Before hours in which the checkout may change, and after what the algorithm imports: its versions count.
+    made_with = provenance()
     stopwatch = Stopwatch()
     with (
         stopwatch.on(Manager, "learn", "learn"),
@@ -181,7 +183,7 @@ def run_cell(cell: Cell, folder: str) -> Result:
         },
         "last_policy": last_policy,
         "curve": {"steps": curve_steps, "returns": curve_returns},
-        **provenance(),
+        **made_with,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

@@ -52,7 +52,7 @@ def git_state() -> dict[str, Any] | None:
 
     try:
         # Only what can change a result: results written beside the code do not make it "modified".
-        changes = git("status", "--porcelain", "--", "sb3_angc", "benchmarks/*.py")
+        changes = git("status", "--porcelain", "--", "sb3_angc", "benchmarks/*.py", "benchmarks/presets")
         return {"commit": git("rev-parse", "HEAD"), "modified": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -2,8 +2,11 @@
 
 import importlib
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import gymnasium as gym
 import pytest
@@ -11,6 +14,8 @@ import pytest
 pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 pytest.importorskip("rich", reason="rich is in the extra 'bench'")
 
+from benchmarks.runner import cell as runner_cell
+from benchmarks.runner import provenance
 from benchmarks.runner.cell import make_manager, run_cell
 from benchmarks.runner.engines import LocalEngine
 from benchmarks.runner.errors import BenchmarkError
@@ -18,6 +23,7 @@ from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.results import ResultsFolder, write_json
 from benchmarks.runner.run import check_presets, run_study
 from benchmarks.runner.study import Cell, Study, parse_study, read_study
+from sb3_angc.zoo import Manager
 
 
 def make_cell(method: dict[str, Any], task: str = "CartPole-v1", **study: Any) -> Cell:
@@ -112,3 +118,44 @@ def test_committed_studies_go_on(name: str) -> None:
     study = read_study(ROOT / "benchmarks" / "studies" / f"{name}.yml")
     folder = ResultsFolder(ROOT / "benchmarks" / "results" / study.name)
     check_presets(study, folder, folder.read())
+
+
+def test_a_result_tells_of_the_checkout_in_which_training_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = Manager.learn
+    commits = ["first"]
+
+    def learn_while_somebody_commits(manager: Any, model: Any) -> None:
+        learn(manager, model)
+        commits.append("second")
+
+    monkeypatch.setattr(Manager, "learn", learn_while_somebody_commits)
+    monkeypatch.setattr(runner_cell, "provenance", lambda: {"git": commits[-1]})
+    assert run_cell(make_cell({}, n_timesteps=60), str(tmp_path))["git"] == "first"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="asks git")
+@pytest.mark.parametrize(
+    ("changed", "modified"),
+    [
+        ("benchmarks/presets/a.yml", True),
+        ("benchmarks/runner/a.py", True),
+        ("sb3_angc/a.yml", True),
+        ("benchmarks/results/a.json", False),
+    ],
+)
+def test_a_checkout_is_modified_where_results_depend_on_it(
+    changed: str, modified: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    for name in (changed, "benchmarks/presets/other.yml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a: 1\n")
+    commands = (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "first"])
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in commands:
+        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True)
+    assert provenance.git_state() == {"commit": ANY, "modified": False}
+    (tmp_path / changed).write_text("a: 2\n")
+    assert provenance.git_state() == {"commit": ANY, "modified": modified}
