@@ -1,5 +1,6 @@
 """The results of some studies, checked and laid out for comparing methods."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,8 @@ class Comparison:
     def __init__(self, folders: Sequence[Path], environments: Sequence[str] | None, partial: bool) -> None:
         self.runs: dict[tuple[str, str], list[Result]] = {}
         self.missing: list[str] = []
+        # How many runs of a method on a task ended with an error
+        self.failed: Counter[tuple[str, str]] = Counter()
         self.labels: list[str] = []
         # By environment, the first cell planned for it: a task may have no result yet.
         self.tasks: dict[str, Cell] = {}
@@ -69,6 +72,7 @@ class Comparison:
                 self.missing.append(f"{cell.name} has not been run")
             elif result["status"] == "failed":
                 self.missing.append(f"{cell.name} failed: {result['error']}")
+                self.failed[cell.label, cell.environment] += 1
             else:
                 # Earlier results hold the preset's steps where the study had its own.
                 steps = {"n_timesteps": result["budget"]}

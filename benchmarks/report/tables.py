@@ -32,6 +32,17 @@ def interval(estimate: Estimate, digits: int = 2) -> str:
     return f"{value} [{low}, {high}]"
 
 
+def share(count: int, done: int, failed: int) -> str:
+    """
+    How many runs get there, of all that were started: one that failed, as by diverging, does not.
+
+    :param count: of runs that get there
+    :param done: runs that ended well
+    :param failed: runs that ended with an error
+    """
+    return f"{count}/{done + failed}" + (f" ({failed} failed)" if failed else "")
+
+
 def last_policy(comparison: Comparison) -> str:
     """
     Return of the last policy on each task.
@@ -43,9 +54,10 @@ def last_policy(comparison: Comparison) -> str:
         threshold = comparison.tasks[environment].threshold
         for label in comparison.labels:
             returns = comparison.returns(label, environment)
-            solved = f"{np.sum(returns >= threshold)}/{len(returns)}"
+            failed = comparison.failed[label, environment]
+            solved = share(int(np.sum(returns >= threshold)), len(returns), failed)
             if len(returns) == 0:
-                cells = ["missing"] * 4
+                cells = ["missing"] * 3 + [solved if failed else "missing"]
             elif len(returns) == 1:
                 cells = ["one seed", f"{returns[0]:.1f}", f"{returns[0]:.1f}", solved]
             else:
@@ -92,10 +104,11 @@ def steps_to_threshold(comparison: Comparison) -> str:
     for environment in comparison.environments:
         for label in comparison.labels:
             steps = [run["steps_to_threshold"] for run in comparison.results(label, environment)]
-            if steps:
-                median = statistics.median_steps(steps)
+            failed = comparison.failed[label, environment]
+            if steps or failed:
+                median = statistics.median_steps([*steps, *[None] * failed])
                 ends = f"[{thousands(median.low)}, {thousands(median.high)}]"
-                reached = f"{sum(value is not None for value in steps)}/{len(steps)}"
+                reached = share(sum(value is not None for value in steps), len(steps), failed)
                 rows.append([environment, label, thousands(median.value), ends, reached])
             else:
                 rows.append([environment, label, "missing", "", ""])

@@ -251,6 +251,22 @@ def test_a_failed_cell_is_named_with_its_error(results: list[str], tmp_path: Pat
     assert f"{cell.name} failed: out of luck" in capsys.readouterr().err
 
 
+def test_a_run_that_failed_neither_solves_nor_reaches(results: list[str], tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "good")
+    for cell in folder.planned():
+        if cell.environment == "Acrobot-v1" or cell.seed > 1:
+            record = {"format": 1, "cell": cell.as_dict(), "status": "failed", "error": "diverged"}
+            folder.write(cell, record)
+    assert main(["report", *results, "-o", str(tmp_path / "report"), "--partial"]) == 0
+    table = rows(tmp_path / "report" / "report.md")
+    [good] = [row for row in table if row[:2] == ["CartPole-v1 (475)", "good"]]
+    assert good[5] == "2/4 (2 failed)"
+    # Seed 1 reaches it, seed 0 does not.
+    assert ["CartPole-v1", "good", "not reached", "[0.2k, not reached]", "1/4 (2 failed)"] in table
+    assert ["Acrobot-v1 (-100)", "good", *["missing"] * 3, "0/4 (4 failed)"] in table
+    assert ["Acrobot-v1", "good", "not reached", "[not reached, not reached]", "0/4 (4 failed)"] in table
+
+
 def test_a_method_without_all_tasks_is_not_compared_over_all(results: list[str], tmp_path: Path) -> None:
     make_results(tmp_path / "half", "half", TASKS[:1], offset=-5)
     output = tmp_path / "report"
