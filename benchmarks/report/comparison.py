@@ -164,11 +164,12 @@ class Comparison:
 
         :param label: the method
         :param environment: the task
-        :return: environment steps, and seeds x evaluations of mean returns
+        :return: environment steps, and seeds x evaluations of mean returns, as many as the shortest curve has
         """
         runs = self.results(label, environment)
-        steps = np.array(runs[0]["curve"]["steps"], dtype=float)
-        return steps, np.array([np.mean(run["curve"]["returns"], axis=1) for run in runs])
+        length = min(len(run["curve"]["steps"]) for run in runs)
+        steps = np.array(runs[0]["curve"]["steps"][:length], dtype=float)
+        return steps, np.array([np.mean(run["curve"]["returns"][:length], axis=1) for run in runs])
 
     def score_curves(self, label: str) -> tuple[Array, Array]:
         """

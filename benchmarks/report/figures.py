@@ -210,6 +210,21 @@ def interval_bar(axes: Axes, place: float, estimate: Estimate, tone: str) -> Non
     axes.plot(estimate.value, place, "o", color=tone, markersize=5)
 
 
+def has_differences(comparison: Comparison, baseline: str) -> bool:
+    """
+    Whether ``differences`` has anything to show: two runs of the baseline and of another method on a task.
+
+    :param comparison: the results
+    :param baseline: what the others are compared with
+    """
+    return any(
+        min(len(comparison.results(name, task)) for name in (label, baseline)) > 1
+        for label in comparison.labels
+        for task in comparison.environments
+        if label != baseline
+    )
+
+
 def differences(comparison: Comparison, baseline: str) -> Figure:
     """
     What sets each method apart from the baseline on each task, in returns, sorted by the difference on all of
@@ -319,6 +334,7 @@ def draw_band(
     :param number: of the curve, which chooses its dashes
     :param with_interval: whether the interval is drawn
     """
-    axes.plot(x, estimate.value, color=tone, linestyle=DASHES[number % len(DASHES)])
+    marker = "o" if len(x) == 1 else None  # a line of one evaluation is not seen
+    axes.plot(x, estimate.value, color=tone, linestyle=DASHES[number % len(DASHES)], marker=marker)
     if with_interval:
         axes.fill_between(x, estimate.low, estimate.high, color=tone, alpha=0.18, linewidth=0)

@@ -64,7 +64,8 @@ def draw(comparison: Comparison, baseline: str) -> dict[str, Figure]:
     """
     drawn = {"learning_curves": figures.learning_curves(comparison, baseline)}
     if len(comparison.labels) > figures.MOST_METHODS:
-        drawn["differences"] = figures.differences(comparison, baseline)
+        if figures.has_differences(comparison, baseline):
+            drawn["differences"] = figures.differences(comparison, baseline)
         return drawn
     drawn["last_policies"] = figures.last_policies(comparison)
     if comparison.complete_labels():

@@ -58,15 +58,16 @@ def bootstrap(scores: Array | Sequence[Array], statistic: Callable[..., Any]) ->
     :param scores: runs x tasks (x evaluations), or several such arrays, resampled independently
     :param statistic: function of these arrays that returns a number, or an array of one dimension
     """
+    samples = [scores] if isinstance(scores, np.ndarray) else list(scores)
     with numpy_seed(0):
         values, intervals = library.get_interval_estimates(
-            {"": scores if isinstance(scores, np.ndarray) else list(scores)},
+            {"": samples if len(samples) > 1 else samples[0]},
             lambda *resampled: np.atleast_1d(statistic(*resampled)),
             reps=RESAMPLES,
             confidence_interval_size=INTERVAL,
         )
     low, high = intervals[""]
-    if len(values[""]) == 1:
+    if np.ndim(statistic(*samples)) == 0:
         return Estimate(float(values[""][0]), float(low[0]), float(high[0]))
     return Estimate(values[""], low, high)
 
