@@ -15,6 +15,12 @@ from benchmarks.runner.study import Cell
 NAMED = 5
 # What the studies must agree on, or numbers of one task could not stand side by side.
 JUDGED_BY = ("threshold", "random_return", "last_policy_episodes")
+# What they may differ in, but what a reader must then be told.
+RUN_FOR = {
+    "budget": "environment steps",
+    "evaluations": "evaluations of the curve",
+    "evaluation_episodes": "episodes of an evaluation",
+}
 
 
 class Comparison:
@@ -96,6 +102,21 @@ class Comparison:
                     raise BenchmarkError(
                         f"{names} differ in their {key}: delete the file of one, and run its study again"
                     )
+
+    def unequal(self) -> list[str]:
+        """What methods do not have in common of the runs on a task, a sentence for each."""
+        sentences = []
+        for environment in self.environments:
+            for key, words in RUN_FOR.items():
+                methods: dict[int, list[str]] = {}
+                for label in self.labels:
+                    runs = self.results(label, environment)
+                    for value in dict.fromkeys({**run["cell"], **run}[key] for run in runs):
+                        methods.setdefault(value, []).append(label)
+                if len(methods) > 1:
+                    values = " and ".join(f"{value} ({', '.join(names)})" for value, names in methods.items())
+                    sentences.append(f"On {environment}, the runs differ in their {words}: {values}.")
+        return sentences
 
     @property
     def environments(self) -> list[str]:

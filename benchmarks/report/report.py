@@ -101,6 +101,8 @@ def text(comparison: Comparison, baseline: str, drawn: Sequence[str], title: str
         if len(comparison.labels) > NAMED:
             title = f"{len(comparison.labels)} methods on {' and '.join(comparison.environments)}"
     parts = [f"# {title}", INTRODUCTION.format(episodes=episodes)]
+    if unequal := comparison.unequal():
+        parts.append(" ".join(unequal))
     if comparison.missing:
         parts += ["## Missing", "\n".join(f"- {name}" for name in comparison.missing)]
     parts += ["## Last policy on each task", *image("differences"), *image("last_policies")]

@@ -63,3 +63,20 @@ def test_curves_end_with_the_shortest_of_their_seeds(tmp_path: Path) -> None:
     shares, scores = comparison.score_curves("good")
     assert shares.tolist() == [0.25, 0.5, 0.75]
     assert scores.shape == (4, 2, 3)
+
+
+def test_methods_whose_runs_differ_are_told(tmp_path: Path) -> None:
+    folders = [make_results(tmp_path / label, label, TASKS, 0) for label in ("dqn", "good", "other")]
+    assert "differ" not in report(tmp_path, folders).split("##")[0]
+    for cell in folders[1].planned():
+        result = folders[1].read()[cell.name]
+        if cell.environment == TASKS[0]:
+            result |= {"budget": 800, "cell": {**result["cell"], "evaluations": 40}}
+        folders[1].write(cell, {**result, "cell": {**result["cell"], "evaluation_episodes": 5}})
+    introduction = report(tmp_path, folders, "--force").split("##")[0].splitlines()
+    assert introduction[-2] == (
+        f"On {TASKS[0]}, the runs differ in their environment steps: 400 (dqn, other) and 800 (good). "
+        f"On {TASKS[0]}, the runs differ in their evaluations of the curve: 4 (dqn, other) and 40 (good). "
+        f"On {TASKS[0]}, the runs differ in their episodes of an evaluation: 10 (dqn, other) and 5 (good). "
+        f"On {TASKS[1]}, the runs differ in their episodes of an evaluation: 10 (dqn, other) and 5 (good)."
+    )
