@@ -18,8 +18,7 @@ FIGURES = {
     "shading its interval. Right of the dotted line the task counts as solved.",
     "differences": "The point is the difference of the means, the bar its interval. Blue is better than "
     "{baseline}, orange worse. Where a bar is grey, these seeds cannot tell.",
-    "aggregates": "Right of the dotted line a method solves the average task (above), and wins against "
-    "{baseline} more often than not (below).",
+    "aggregates": "Right of the dotted line a method solves the average task{wins}.",
     "profiles": "The higher a curve stays, the more runs have got that far. At its right end are those that "
     "solve their task.",
     "sample_efficiency": "The sooner a curve rises, the fewer steps a method needs. At the dotted line tasks "
@@ -31,6 +30,7 @@ OTHERS = (
     " Named are {baseline}, alone with its interval, and the methods that end furthest from it; the others "
     "are grey."
 )
+WINS = " (above), and wins against {baseline} more often than not (below)"
 INTRODUCTION = """\
 Every number is of the **last policy**, as training left it, not of the best checkpoint:
 {episodes} deterministic episodes for each seed, on fresh environments. Intervals are 95 %
@@ -85,15 +85,16 @@ def text(comparison: Comparison, baseline: str, drawn: Sequence[str], title: str
     :param title: ``None`` for one of methods and tasks
     """
     is_many = len(comparison.labels) > figures.MOST_METHODS
+    complete = comparison.complete_labels()
 
     def image(name: str) -> list[str]:
         """A figure and its caption, where it is drawn."""
         shown = drawing.shown(baseline)
         others = OTHERS.format(baseline=shown) if is_many else ""
-        caption = FIGURES[name].format(baseline=shown, others=others)
+        wins = WINS.format(baseline=shown) if baseline in complete and len(complete) > 1 else ""
+        caption = FIGURES[name].format(baseline=shown, others=others, wins=wins)
         return [f"![{name.replace('_', ' ')}]({name}.svg)", f"*{caption}*"] if name in drawn else []
 
-    complete = comparison.complete_labels()
     left_out = [label for label in comparison.labels if label not in complete]
     episodes = comparison.tasks[comparison.environments[0]].last_policy_episodes
     if title is None:

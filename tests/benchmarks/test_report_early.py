@@ -80,3 +80,17 @@ def test_methods_whose_runs_differ_are_told(tmp_path: Path) -> None:
         f"On {TASKS[0]}, the runs differ in their episodes of an evaluation: 10 (dqn, other) and 5 (good). "
         f"On {TASKS[1]}, the runs differ in their episodes of an evaluation: 10 (dqn, other) and 5 (good)."
     )
+
+
+def test_a_caption_tells_of_what_is_drawn(tmp_path: Path) -> None:
+    """One method alone wins against none."""
+    folders = [make_results(tmp_path / label, label, TASKS, 0) for label in ("dqn", "good")]
+    both = "solves the average task (above), and wins against DQN more often than not (below)."
+    assert both in report(tmp_path, folders)
+    text = report(tmp_path, folders[:1], "--force")
+    assert "solves the average task.*" in text
+    assert "wins against" not in text
+    # So where the baseline is not on every task.
+    half = make_results(tmp_path / "half", "half", TASKS[:1], 0)
+    text = report(tmp_path, [half, folders[1]], "--force", "--baseline", "half")
+    assert "solves the average task.*" in text
