@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks.runner.errors import BenchmarkError
 from benchmarks.runner.study import Cell, Study
@@ -117,7 +117,7 @@ class ResultsFolder:
         )
         return results
 
-    def refuse(self, name: str, changed: str) -> None:
+    def refuse(self, name: str, changed: str) -> NoReturn:
         """
         Refuse to mix settings.
 

@@ -78,7 +78,10 @@ def check_presets(study: Study, folder: ResultsFolder, results: Mapping[str, Res
     for cell in study.cells:
         result = results.get(cell.name, {})
         if "settings" in result:  # a failed cell has none
-            now = settings_of(cell)
+            try:
+                now = settings_of(cell)
+            except (KeyError, ValueError) as error:  # the preset has nothing for the task any more
+                folder.refuse(cell.name, str(error))
             # Earlier results hold the preset's steps where the study had its own.
             was = {**result["settings"], "n_timesteps": result["budget"]}
             # The Zoo adds a policy where none is named.

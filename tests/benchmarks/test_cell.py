@@ -110,6 +110,9 @@ def test_finished_cells_are_refused_where_their_preset_has_changed(tmp_path: Pat
             BenchmarkError, match=re.escape(f"{cell.name} was run with other settings, {changed}")
         ):
             run_study(study, folder, LocalEngine(1))
+    preset.write_text("Acrobot-v1: {}")
+    with pytest.raises(BenchmarkError, match=r"with other settings, Hyperparameters not found .* delete "):
+        run_study(study, folder, LocalEngine(1))
 
 
 @pytest.mark.parametrize("name", ["ladder", "dqn_normalized"])
