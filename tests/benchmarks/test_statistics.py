@@ -1,6 +1,7 @@
 """The report's statistics against closed forms and rliable's own functions."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,3 +146,16 @@ def test_compare_leaves_out_the_baseline() -> None:
         "a": 1,
         "b": 0,
     }
+
+
+def test_intervals_of_few_runs_are_too_narrow() -> None:
+    """As often as ``docs/studies.md`` says: normal returns, on one task, whose IQM is 0."""
+    rng = np.random.default_rng(0)
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2:-1] for line in page.splitlines() if line.startswith(("| runs |", "| of 100 "))]
+    for runs, percent in zip(*([int(cell) for cell in row] for row in rows), strict=True):
+        returns = rng.standard_normal((2000, runs, 1))
+        drawn = np.take_along_axis(returns, rng.integers(runs, size=(2000, runs, 500)), axis=1)
+        iqms = statistics.interquartile_mean(np.moveaxis(drawn, 1, 0))
+        low, high = np.percentile(iqms, [2.5, 97.5], axis=1)
+        assert 100 * np.mean((low <= 0) & (high >= 0)) == pytest.approx(percent, abs=2)
