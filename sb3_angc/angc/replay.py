@@ -164,14 +164,15 @@ def choose_n_steps(
     """
     kwargs = replay_buffer_kwargs if isinstance(replay_buffer_kwargs, dict) else {}
     may_sum = replay_buffer_class is None or sums_steps(replay_buffer_class)
-    for name, value in {"n_steps": n_steps, "gamma": gamma}.items() if may_sum else ():
-        if value is not None and kwargs.get(name, value) != value:
-            raise ValueError(
-                f"replay_buffer_kwargs[{name!r}]={kwargs[name]!r} is not allowed with {name}={value!r}: "
-                "say it once, or the same twice"
-            )
-    if n_steps is None and may_sum and "n_steps" in kwargs:
-        return int(kwargs["n_steps"])
+    if may_sum:
+        for name, value in (("n_steps", n_steps), ("gamma", gamma)):
+            if value is not None and kwargs.get(name, value) != value:
+                raise ValueError(
+                    f"replay_buffer_kwargs[{name!r}]={kwargs[name]!r} is not allowed with {name}={value!r}: "
+                    "say it once, or the same twice"
+                )
+        if n_steps is None and "n_steps" in kwargs:
+            return int(kwargs["n_steps"])
     if n_steps is not None:
         return n_steps
     is_supported = replay_buffer_class is None and not has_parts and not optimize_memory_usage

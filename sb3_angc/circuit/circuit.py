@@ -152,8 +152,9 @@ class NGCCircuit(nn.Module):
             own += [synapses.error_weight for synapses in self.synapses_with_feedback]
             others += [synapses.error_weight for synapses in other.synapses_with_feedback]
         th._foreach_lerp_(own, others, share)
-        for synapses, its in zip(self.plain_synapses.values(), other.plain_synapses.values(), strict=True):
-            synapses._singular_vector.copy_(its._singular_vector)
+        if self.settings.step_rule == "spectral":
+            for name, synapses in self.plain_synapses.items():
+                synapses._singular_vector.copy_(other.plain_synapses[name]._singular_vector)
 
     def track_norms(self) -> None:
         """Follow the largest singular values, after weights have changed, where the step depends on them."""

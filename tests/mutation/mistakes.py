@@ -274,7 +274,7 @@ MUTANTS = [
     Mutant("angc/exploration.py", "ExploringAlgorithm.predict", "deterministic or is_pair", "deterministic"),
     Mutant("angc/exploration.py", "ExploringAlgorithm.predict", "observation = np.asarray(observation)", "pass"),
     Mutant("angc/arguments.py", "check_transition", "check_finite('observation', vec_normalize.get_original_obs())", "pass"),
-    Mutant("circuit/circuit.py", "NGCCircuit.move_towards", "synapses._singular_vector.copy_(its._singular_vector)", "pass"),
+    Mutant("circuit/circuit.py", "NGCCircuit.move_towards", "synapses._singular_vector.copy_(other.plain_synapses[name]._singular_vector)", "pass"),
     Mutant("circuit/circuit.py", "NGCCircuit.settle", "tuple(value.shape) != shape", "False"),
     Mutant("circuit/synapses/base.py", "Synapses.track_norm", "th.where(norm > 0, image / norm, self._singular_vector)", "image / norm.clamp(min=1e-12)"),
     Mutant("circuit/learning.py", "learn", "(each['params'] for each in optimizer.param_groups)", "(group['params'],)"),

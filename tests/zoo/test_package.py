@@ -177,29 +177,10 @@ def test_the_command_of_the_card_trains_the_agent_again(tmp_path: Path) -> None:
         f"{ENV}: {{n_timesteps: 300, policy: MlpPolicy, learning_starts: 100, frame_stack: 2}}"
     )
     first, again = tmp_path / "logs", tmp_path / "again"
-    arguments = [
-        "--env-kwargs",
-        "sutton_barto_reward:True",
-        "--gym-packages",
-        "tests.envs",
-        "-conf",
-        str(settings),
-    ]
+    env = ["--env", ENV, "--env-kwargs", "sutton_barto_reward:True", "--gym-packages", "tests.envs"]
     changed = "policy_kwargs:dict(net_arch=[8, 8], optimizer_class=th.optim.SGD, circuit='paper')"
-    train = [
-        "train",
-        "--algo",
-        "angc",
-        "--env",
-        ENV,
-        "-f",
-        str(first),
-        *arguments,
-        "-params",
-        changed,
-        "gamma:0.9",
-    ]
-    assert main(train) == 0
+    told = ["-conf", str(settings), "-params", changed, "gamma:0.9"]
+    assert main(["train", "--algo", "angc", *env, "-f", str(first), *told]) == 0
     assert package(first, tmp_path / "package") == 0
     card = ModelCard.load(tmp_path / "package" / "README.md").text
     [command] = re.findall(r"^```sh\n(python -m sb3_angc\.zoo train .*)\n```$", card, re.MULTILINE)

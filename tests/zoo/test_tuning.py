@@ -29,21 +29,8 @@ def tune(folder: Path, *more: str) -> int:
     storage = ["--storage", str(folder / "study.log"), "--study-name", "tiny", "--no-optim-plots"]
     trials = ["-optimize", "--n-trials", "3", "--n-startup-trials", "3", "--n-evaluations", "2"]
     budget = ["-n", "300", "--eval-episodes", "2", "--num-threads", "1", "-params", "learning_starts:100"]
-    return main(
-        [
-            "train",
-            "--algo",
-            "angc",
-            "--env",
-            ENV,
-            "-f",
-            str(folder / "logs"),
-            *storage,
-            *trials,
-            *budget,
-            *more,
-        ]
-    )
+    logs = ["-f", str(folder / "logs")]
+    return main(["train", "--algo", "angc", "--env", ENV, *logs, *storage, *trials, *budget, *more])
 
 
 def load_study(folder: Path) -> optuna.Study:
