@@ -22,6 +22,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_angc import ANGC, __version__
+from sb3_angc.agents import folder_name
 from sb3_angc.angc.tuned import make_tuned_env
 from sb3_angc.common.checks import in_a_line
 from sb3_angc.hyperparams import tuned_environments
@@ -46,7 +47,7 @@ def main() -> int:
         parser.error(f"--steps {arguments.steps} is not allowed: it must be at least 1")
 
     th.set_num_threads(1)  # more threads only slow small layers down
-    folder = _new_folder(arguments.output / f"{arguments.env.replace('/', '-')}_seed{arguments.seed}")
+    folder = _new_folder(arguments.output / f"{folder_name(arguments.env)}_seed{arguments.seed}")
     try:
         is_tuned = not arguments.defaults and arguments.env in tuned_environments()
         model = (ANGC.tuned if is_tuned else ANGC)(arguments.env, seed=arguments.seed)

@@ -57,7 +57,8 @@ def plot_action_values(
     actions = model.action_space
     if not isinstance(actions, spaces.Discrete):
         raise ValueError(f"action_space={actions} is not allowed: the best of a Discrete's actions is drawn")
-    seen = _observations(model, dimensions)
+    _check_dimensions(model, dimensions)
+    seen = _sample(model)[0].cpu().numpy()
     low, high = np.percentile(seen, [OUTLIERS, 100 - OUTLIERS], axis=0)
     first, second = (np.linspace(low[index], high[index], resolution) for index in dimensions)
     states = np.tile(np.median(seen, axis=0), (resolution, resolution, 1)).astype(np.float32)
@@ -98,7 +99,7 @@ def plot_surprise(model: ANGC, dimensions: Dimensions = (0, 1), names: Sequence[
     :return: One panel with a point for each transition
     :raises ValueError: If there is nothing to draw, or the space is another
     """
-    _observations(model, dimensions)
+    _check_dimensions(model, dimensions)
     raw, batch = _sample(model)
     policy = model.policy
     state = update.settle_generator(policy, batch.features, batch.action_inputs, batch.successor_features)
@@ -266,16 +267,14 @@ def _sample(model: ANGC) -> tuple[th.Tensor, replay.Batch]:
         return samples.observations, replay.seen(samples, model.policy, model.gamma)
 
 
-def _observations(model: ANGC, dimensions: Dimensions) -> np.ndarray[Any, Any]:
-    """Replayed observations, ``(STATES, n)``, where two dimensions of them can be drawn."""
+def _check_dimensions(model: ANGC, dimensions: Dimensions) -> None:
+    """:raises ValueError: If observations have no such two dimensions that could be drawn"""
     space = model.observation_space
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise ValueError(f"observation_space={space} is not allowed: a Box of one dimension is drawn")
     size = space.shape[0]
     are_two = len(dimensions) == 2 and len({*dimensions} & {*range(size)}) == 2
     require("dimensions", dimensions, are_two, f"two different ones from 0 to {size - 1}")
-    observations: np.ndarray[Any, Any] = _sample(model)[0].cpu().numpy()
-    return observations
 
 
 def _edges(centres: np.ndarray[Any, Any]) -> tuple[float, float]:

@@ -94,10 +94,6 @@ def train(make_env: Any, arguments: dict[str, Any], dtype: th.dtype) -> dict[str
     return result
 
 
-def _difference(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
-    return float(np.abs(one - other).max() / (np.abs(other).max() + 1e-12))
-
-
 def _as_double(array: np.ndarray[Any, Any]) -> th.Tensor:
     tensor = th.as_tensor(array)
     return tensor.double() if tensor.is_floating_point() else tensor

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-from stable_baselines3.common.envs import BitFlippingEnv
 
 
 def flat_minigrid(name: str, **kwargs: Any) -> gym.Env[Any, Any]:
@@ -21,17 +20,6 @@ def flat_minigrid(name: str, **kwargs: Any) -> gym.Env[Any, Any]:
     from minigrid.wrappers import FlatObsWrapper
 
     return FlatObsWrapper(gym.make(name, **kwargs))
-
-
-def bit_flipping(n_bits: int = 10, **kwargs: Any) -> BitFlippingEnv:
-    """
-    Stable-Baselines3's task of hindsight: flip bits until all are as in the goal, -1 for each step before.
-
-    :param n_bits: Number of bits, and of steps
-    :param kwargs: Of the environment
-    """
-    kwargs.pop("render_mode", None)  # the Zoo gives it to every environment
-    return BitFlippingEnv(n_bits=n_bits, continuous=False, max_steps=n_bits, **kwargs)
 
 
 HERE = "benchmarks.environments.everyday"
@@ -52,4 +40,7 @@ for grid in ("Empty-8x8", "DoorKey-5x5"):
     gym.register(
         f"Flat{grid}-v0", entry_point=f"{HERE}:flat_minigrid", kwargs={"name": f"MiniGrid-{grid}-v0"}
     )
-gym.register("BitFlipping10-v0", entry_point=f"{HERE}:bit_flipping", disable_env_checker=True)
+# Hindsight: flip bits until all 10 are as in the goal, -1 for each of at most 10 steps before
+gym.register(
+    "BitFlipping10-v0", entry_point="stable_baselines3.common.envs:BitFlippingEnv", disable_env_checker=True
+)

@@ -1,1 +1,1 @@
-"""Studies that are no reinforcement learning: regression, settling, speed."""
+"""Measurements that are no cells of a study: circuits alone, speed, and an arm that reaches."""

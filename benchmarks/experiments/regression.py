@@ -24,6 +24,7 @@ from benchmarks.experiments.options import read
 from benchmarks.report import pages
 from benchmarks.runner.provenance import ROOT
 from benchmarks.runner.results import kept_or_measured
+from benchmarks.runner.study import slug
 from sb3_angc.circuit import NGCCircuit, diagnose, learn
 from sb3_angc.circuit.settings import PRESETS, make_settings
 
@@ -189,7 +190,7 @@ def main(arguments: list[str]) -> int:
     options = read("regression", arguments)
     cells = {}
     for seed, dataset, learner in product(options.seeds, DATASETS, LEARNERS):
-        path = options.output / f"{dataset}--{_slug(learner)}--{seed}.json"
+        path = options.output / f"{dataset}--{slug(learner)}--{seed}.json"
         cells[dataset, learner, seed] = kept_or_measured(
             path, setup(learner), partial(run_cell, dataset, learner, seed)
         )
@@ -261,10 +262,6 @@ def _twin(circuit: NGCCircuit) -> nn.Sequential:
         linear.load_state_dict({"weight": bundle.weight, "bias": bundle.bias})
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
-
-
-def _slug(learner: str) -> str:
-    return learner.replace(", ", "-").replace(" ", "-")
 
 
 def _mean_and_interval(values: np.ndarray[Any, Any]) -> str:

@@ -10,6 +10,7 @@ from benchmarks.report.statistics import Array
 from benchmarks.runner.errors import BenchmarkError
 from benchmarks.runner.results import Result, ResultsFolder
 from benchmarks.runner.study import Cell
+from sb3_angc.hyperparams.tasks import Task
 
 # So many missing cells are named in an error.
 NAMED = 5
@@ -80,9 +81,7 @@ class Comparison:
                 self.missing.append(f"{cell.name} failed: {result['error']}")
                 self.failed[cell.label, cell.environment] += 1
             else:
-                # Earlier results hold the preset's steps where the study had its own.
-                steps = {"n_timesteps": result["budget"]}
-                runs.append({**result, "settings": {**result["settings"], **steps}})
+                runs.append(result)
 
     @staticmethod
     def _check_task(cell: Cell, first: Cell) -> None:
@@ -150,7 +149,7 @@ class Comparison:
         :param environment: the task
         """
         task = self.tasks[environment]
-        scores: Array = (returns - task.random_return) / (task.threshold - task.random_return)
+        scores: Array = Task(task.threshold, task.random_return).normalize(returns)
         return scores
 
     def complete_seeds(self, label: str) -> list[int]:

@@ -127,21 +127,10 @@ def name_curves(axes: Axes, ends: Mapping[str, float], tones: Mapping[str, str],
     :param tones: by name, its color
     :param height: of the panel, in inches
     """
-    low, high = axes.get_ylim()
-    name_places(axes, {name: (value - low) / (high - low) for name, value in ends.items()}, tones, height)
-
-
-def name_places(axes: Axes, places: Mapping[str, float], tones: Mapping[str, str], height: float) -> None:
-    """
-    Names to the right of a panel.
-
-    :param axes: where
-    :param places: by name, where its curve ends: 0 is the bottom of the panel, 1 its top
-    :param tones: by name, its color
-    :param height: of the panel, in inches
-    """
-    lines = {name: shown(name, LABEL_WIDTH) for name in places}
-    middles = [float(np.clip(place, 0, 1)) for place in places.values()]
+    lines = {name: shown(name, LABEL_WIDTH) for name in ends}
+    # 0 is the bottom of the panel, 1 its top, whatever its scale
+    to_panel, at = axes.transScale + axes.transLimits, axes.get_xlim()[1]
+    middles = [float(np.clip(to_panel.transform((at, end))[1], 0, 1)) for end in ends.values()]
     heights = [0.16 * (text.count("\n") + 1) / height for text in lines.values()]
     for (name, text), place in zip(lines.items(), spread(middles, heights), strict=True):
         axes.text(1.02, place, text, color=tones[name], transform=axes.transAxes, va="center", fontsize=9)

@@ -6,14 +6,15 @@ et al. 2021 (https://arxiv.org/abs/2108.13264), the stratified bootstrap is that
 rliable. Scores are arrays of runs x tasks, curves are arrays of runs x tasks x evaluations.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from rliable import library  # type: ignore[import-untyped]
+
+from sb3_angc.saving.resuming import numpy_random_state_kept
 
 Array = npt.NDArray[np.float64]
 
@@ -36,21 +37,6 @@ class Estimate:
     high: Any
 
 
-@contextmanager
-def numpy_seed(seed: int) -> Iterator[None]:
-    """
-    Repeatable random numbers from numpy's global state, which is the one that rliable uses.
-
-    :param seed: the seed
-    """
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-
-
 def bootstrap(scores: Array | Sequence[Array], statistic: Callable[..., Any]) -> Estimate:
     """
     A statistic with its interval: runs are resampled within each task.
@@ -59,7 +45,8 @@ def bootstrap(scores: Array | Sequence[Array], statistic: Callable[..., Any]) ->
     :param statistic: function of these arrays that returns a number, or an array of one dimension
     """
     samples = [scores] if isinstance(scores, np.ndarray) else list(scores)
-    with numpy_seed(0):
+    with numpy_random_state_kept():
+        np.random.seed(0)  # noqa: NPY002 -- what rliable draws from, whatever `random_state` it is given
         values, intervals = library.get_interval_estimates(
             {"": samples if len(samples) > 1 else samples[0]},
             lambda *resampled: np.atleast_1d(statistic(*resampled)),

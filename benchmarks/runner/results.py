@@ -148,6 +148,8 @@ class ResultsFolder:
         for name, result in results.items():
             if not isinstance(result, dict) or result.get("format") != FORMAT or "cell" not in result:
                 raise BenchmarkError(f"{self.file(name)}: not a result of this runner, move it away")
+            if "settings" in result:  # earlier results hold the preset's steps where the study had its own
+                result["settings"]["n_timesteps"] = result["budget"]
         return results
 
     def write(self, cell: Cell, result: Result) -> None:

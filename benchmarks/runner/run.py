@@ -82,12 +82,10 @@ def check_presets(study: Study, folder: ResultsFolder, results: Mapping[str, Res
                 now = settings_of(cell)
             except (KeyError, ValueError) as error:  # the preset has nothing for the task any more
                 folder.refuse(cell.name, str(error))
-            # Earlier results hold the preset's steps where the study had its own.
-            was = {**result["settings"], "n_timesteps": result["budget"]}
             # The Zoo adds a policy where none is named.
             was = {
                 key: within(value, now.get(key))
-                for key, value in was.items()
+                for key, value in result["settings"].items()
                 if key in now or key != "policy"
             }
             if changed := difference(was, now):

@@ -18,6 +18,7 @@ from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_angc.angc import arguments, replay, update
 from sb3_angc.angc.actions import SPACES
+from sb3_angc.angc.activations import MODULE_ACTIVATIONS
 from sb3_angc.angc.compiled import CompiledOutputs, CompiledUpdate
 from sb3_angc.angc.epistemic import weight_left
 from sb3_angc.angc.exploration import ExploringAlgorithm
@@ -25,7 +26,7 @@ from sb3_angc.angc.features import ImageExtractor, PartsExtractor
 from sb3_angc.angc.policies import ANGCPolicy, CnnPolicy, MlpPolicy, MultiInputPolicy
 from sb3_angc.angc.tuned import TunedAlgorithm
 from sb3_angc.circuit import CircuitDiagnostics, NGCCircuit, diagnose
-from sb3_angc.common.checks import check_finite, check_weight
+from sb3_angc.common.checks import check_finite, check_not_negative
 from sb3_angc.common.workers import dead_workers_named
 from sb3_angc.saving.resuming import numpy_random_state_kept
 
@@ -121,6 +122,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
     policy: ANGCPolicy
     # What a safe file may name beside torch's classes
     safe_classes: ClassVar[tuple[type, ...]] = (
+        *MODULE_ACTIVATIONS,
         *(FlattenExtractor, CombinedExtractor, ImageExtractor, PartsExtractor),
         *(ReplayBuffer, DictReplayBuffer, NStepReplayBuffer, HerReplayBuffer, replay.SuccessorReplayBuffer),
     )
@@ -252,7 +254,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
         rate = self.lr_schedule(self._current_progress_remaining)
-        check_weight(f"learning_rate at progress {self._current_progress_remaining:.3f}", rate)
+        check_not_negative(f"learning_rate at progress {self._current_progress_remaining:.3f}", rate)
         super()._update_learning_rate(optimizers)
 
     def _store_transition(

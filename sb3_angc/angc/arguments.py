@@ -19,8 +19,8 @@ from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.common.checks import (
     check_finite,
     check_fraction,
+    check_not_negative,
     check_positive_integer,
-    check_weight,
     in_a_line,
     is_integer,
     is_number,
@@ -33,7 +33,7 @@ POSITIVE_INTEGERS = (
     "_stats_window_size",
 )
 FRACTIONS = ("gamma", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
-WEIGHTS = ("alpha_instrumental", "alpha_epistemic", "learning_starts")
+NOT_NEGATIVE = ("alpha_instrumental", "alpha_epistemic", "learning_starts")
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
@@ -48,12 +48,12 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
         check_positive_integer(name.removeprefix("_"), arguments[name])
     for name in FRACTIONS:
         check_fraction(name, arguments[name])
-    for name in WEIGHTS:
-        check_weight(name, arguments[name])
+    for name in NOT_NEGATIVE:
+        check_not_negative(name, arguments[name])
     if arguments["epistemic_fraction"] is not None:
         check_fraction("epistemic_fraction", arguments["epistemic_fraction"])
     if not callable(arguments["learning_rate"]):
-        check_weight("learning_rate", arguments["learning_rate"])
+        check_not_negative("learning_rate", arguments["learning_rate"])
     norm = arguments["max_grad_norm"]
     require("max_grad_norm", norm, is_number(norm) and norm > 0, "above 0")
 

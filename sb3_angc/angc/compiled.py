@@ -72,9 +72,7 @@ class CompiledUpdate:
             stacked = prepared_in_memory(*known)
         return [Batch._make(fields) for fields in zip(*map(th.unbind, stacked), strict=True)]
 
-    def __call__(
-        self, policy: ANGCPolicy, batch: Batch, objective: Objective, max_norm: float | None
-    ) -> Learned:
+    def __call__(self, policy: ANGCPolicy, batch: Batch, objective: Objective, max_norm: float) -> Learned:
         key: tuple[Any, ...] = (
             *map(_layout, batch),
             *(policy.controller.settings, policy.generator.settings),

@@ -242,16 +242,19 @@ class Sketch(th.nn.Module):
         return sums
 
 
+# Largest magnitude of a normalised feature
+BOUND = 10.0
+
+
 class RunningNormalization(th.nn.Module):
     """
     Scales each feature to mean 0 and standard deviation 1 by the statistics of all batches so far
-    (Chan et al. 1979), and clips what lies further than ``bound`` deviations out. Features that were never
+    (Chan et al. 1979), and clips what lies further than ``BOUND`` deviations out. Features that were never
     anything but 0 and 1, as one-hot codes are, stay as they are: what is rare would become a spike. Buffers
     hold the statistics, so that they are saved and loaded with the policy.
 
     :param features_dim: Number of features
     :param n_before: Number of others that come before these, and stay as they are
-    :param bound: Largest magnitude of a normalised feature
     """
 
     mean: th.Tensor
@@ -261,10 +264,9 @@ class RunningNormalization(th.nn.Module):
     center: th.Tensor
     gain: th.Tensor
 
-    def __init__(self, features_dim: int, n_before: int = 0, bound: float = 10.0) -> None:
+    def __init__(self, features_dim: int, n_before: int = 0) -> None:
         super().__init__()
         self.n_before = n_before
-        self.bound = bound
         self.register_buffer("mean", th.zeros(features_dim))
         self.register_buffer("variance", th.ones(features_dim))
         self.register_buffer("count", th.zeros((), dtype=th.int64))
@@ -306,4 +308,4 @@ class RunningNormalization(th.nn.Module):
         return th.cat([before, self._normalized(others)], dim=1)
 
     def _normalized(self, features: th.Tensor) -> th.Tensor:
-        return ((features - self.center) * self.gain).clamp(-self.bound, self.bound)
+        return ((features - self.center) * self.gain).clamp(-BOUND, BOUND)

@@ -29,7 +29,7 @@ from sb3_angc.angc.features import (
     observation_layers,
 )
 from sb3_angc.angc.optimizer import make_optimizer
-from sb3_angc.angc.value_scale import ValueScale, agent_settings, can_be_rescaled, initial_scale
+from sb3_angc.angc.value_scale import ValueScale, agent_settings, can_be_rescaled
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
 from sb3_angc.common.checks import check_finite_tensor
@@ -180,8 +180,7 @@ class ANGCPolicy(BasePolicy):
             *hidden_sizes(self.net_arch, "controller"),
             n_outputs,
         ]
-        scale = initial_scale(self.circuit, self.circuit_kwargs)
-        self.controller = self._make_circuit(controller_layers, "controller", output_init_scale=scale)
+        self.controller = self._make_circuit(controller_layers, "controller")
         # Where it only predicts, the target needs no error weights of its own.
         settings = self.controller.settings
         feedback = "tied" if settings.settles_at_projection else settings.feedback
@@ -200,7 +199,7 @@ class ANGCPolicy(BasePolicy):
         )
 
     def _make_circuit(self, layers: Sequence[Layer], name: str, **settings: Any) -> NGCCircuit:
-        settings = {**agent_settings(self.circuit, name), **self.circuit_kwargs, **settings}
+        settings = {**agent_settings(self.circuit, name, self.circuit_kwargs), **settings}
         if self.activation_fn is not None:
             settings["activation"] = activation_of(self.activation_fn)
         return NGCCircuit(layers, self.circuit, name, **settings)
@@ -221,6 +220,7 @@ class ANGCPolicy(BasePolicy):
     def set_training_mode(self, mode: bool) -> None:
         """
         Circuits compute the same in training and evaluation: the features extractor alone may differ.
+        SB3 asks before each prediction; its walk over all modules takes nearly as long as predicting.
 
         :param mode: if true, set to training mode, else set to evaluation mode
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import stable_baselines3
@@ -16,6 +16,8 @@ from sb3_angc.saving.resuming import ResumableAlgorithm
 
 SelfTuned = TypeVar("SelfTuned", bound="TunedAlgorithm")
 Wrapper = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+# What settings in ``angc.yml`` have beside the constructor's arguments
+NOT_ARGUMENTS = ("n_timesteps", "env_wrapper")
 
 
 class TunedAlgorithm(ResumableAlgorithm):
@@ -23,8 +25,6 @@ class TunedAlgorithm(ResumableAlgorithm):
 
     #: Steps of a call of ``learn()`` that is given none
     budget: int = 50_000
-    # What settings in ``angc.yml`` have beside the constructor's arguments
-    not_arguments: ClassVar[tuple[str, ...]] = ("n_timesteps", "env_wrapper")
 
     @classmethod
     def tuned(cls: type[SelfTuned], env_id: str, **changes: Any) -> SelfTuned:
@@ -39,7 +39,7 @@ class TunedAlgorithm(ResumableAlgorithm):
         :raises ImportError: If pyyaml is not installed, which the extra ``extra`` brings
         """
         settings = {name: _plain(name, value) for name, value in tuned_settings(env_id).items()}
-        arguments = {name: value for name, value in settings.items() if name not in cls.not_arguments}
+        arguments = {name: value for name, value in settings.items() if name not in NOT_ARGUMENTS}
         if "env" not in changes:
             changes = {**changes, "env": make_tuned_env(env_id)}
         make_model: Callable[..., SelfTuned] = cls

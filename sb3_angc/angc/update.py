@@ -68,9 +68,7 @@ class Learned(NamedTuple):
     epistemic_reward: th.Tensor | None
 
 
-def update_circuits(
-    policy: ANGCPolicy, batch: Batch, objective: Objective, max_norm: float | None
-) -> Learned:
+def update_circuits(policy: ANGCPolicy, batch: Batch, objective: Objective, max_norm: float) -> Learned:
     """
     Let both circuits learn from a batch, see :func:`local_updates` and
     :func:`~sb3_angc.circuit.learning.learn`.

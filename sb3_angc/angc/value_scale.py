@@ -28,28 +28,22 @@ OUTPUT_PRECISION = 0.001
 MAX_RELATIVE_DISCREPANCY = 3.0
 
 
-def agent_settings(preset: str, circuit: str) -> dict[str, Any]:
+def agent_settings(preset: str, circuit: str, circuit_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """
     :param preset: Of a circuit
     :param circuit: Its name: ``"controller"`` or another
-    :return: Settings of an agent's circuit that differ from the preset's
-    """
-    if preset != "settled":
-        return {}
-    limit = {"max_relative_discrepancy": MAX_RELATIVE_DISCREPANCY} if circuit == "controller" else {}
-    return {"output_precision": OUTPUT_PRECISION, **limit}
-
-
-def initial_scale(preset: str, circuit_kwargs: Mapping[str, Any]) -> float:
-    """
-    :param preset: Of a controller
     :param circuit_kwargs: Its settings that override the preset's
-    :return: Its ``output_init_scale``
+    :return: Its settings: these, and where an agent's differ from the preset's
     """
-    settings = make_settings(preset, **circuit_kwargs)
-    is_given = "output_init_scale" in circuit_kwargs
-    has_norm = settings.weight_norm is not None  # which takes no other scale than 1
-    return settings.output_init_scale if is_given or has_norm else INITIAL_SCALE
+    found: dict[str, Any] = {}
+    if preset == "settled":
+        found["output_precision"] = OUTPUT_PRECISION
+        if circuit == "controller":
+            found["max_relative_discrepancy"] = MAX_RELATIVE_DISCREPANCY
+    # A norm takes no other scale than 1.
+    if circuit == "controller" and make_settings(preset, **circuit_kwargs).weight_norm is None:
+        found["output_init_scale"] = INITIAL_SCALE
+    return {**found, **circuit_kwargs}
 
 
 def can_be_rescaled(settings: CircuitSettings) -> bool:

@@ -77,12 +77,11 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def get_activation(activation: str | Activation, argument: str = "activation") -> Activation:
+def get_activation(activation: str | Activation) -> Activation:
     """
     Look an activation up by name.
 
     :param activation: A name in ``ACTIVATIONS``, or an ``Activation``, which is returned as it is
-    :param argument: The argument's name, for the error
     :return: The activation
     :raises ValueError: If the name is unknown
     """
@@ -90,7 +89,7 @@ def get_activation(activation: str | Activation, argument: str = "activation") -
         return activation
     if activation not in ACTIVATIONS:
         raise ValueError(
-            f"{argument}={activation!r} is unknown: choose one of {', '.join(ACTIVATIONS)}, "
+            f"activation={activation!r} is unknown: choose one of {', '.join(ACTIVATIONS)}, "
             "or pass an sb3_angc.circuit.Activation"
         )
     return ACTIVATIONS[activation]

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from sb3_angc.circuit.synapses import ConvSynapses, DenseSynapses, ParallelSynapses, Synapses
-from sb3_angc.common.checks import is_integer
+from sb3_angc.common.checks import is_integer, require
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,9 @@ class Convolution:
     def __post_init__(self) -> None:
         for name, least in (("channels", 1), ("kernel_size", 1), ("stride", 1), ("padding", 0)):
             value = getattr(self, name)
-            if not is_integer(value, least):
-                raise ValueError(
-                    f"{name}={value!r} is not allowed: it must be an integer of at least {least}"
-                )
-        if self.padding >= self.kernel_size:
-            raise ValueError(
-                f"padding={self.padding} is not allowed: it must be less than "
-                f"kernel_size={self.kernel_size}, or some patches would hold nothing else"
-            )
+            require(name, value, is_integer(value, least), f"an integer of at least {least}")
+        allowed = f"less than kernel_size={self.kernel_size}, or some patches would hold nothing else"
+        require("padding", self.padding, self.padding < self.kernel_size, allowed)
 
 
 # Neurons without order, an input image (channels, height, width), or a convolution

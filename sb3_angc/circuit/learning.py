@@ -17,7 +17,7 @@ Updates = Mapping[str, th.Tensor]
 def learn(
     updates: Mapping[NGCCircuit, Updates],
     optimizer: th.optim.Optimizer,
-    max_norm: float | None = None,
+    max_norm: float = math.inf,
 ) -> None:
     """
     One learning step of circuits that share an optimizer (for small ones, calling it takes longer than what
@@ -32,8 +32,7 @@ def learn(
         closure. With ``maximize=True`` it takes the updates as they are; otherwise it gets a copy with the
         sign turned.
     :param max_norm: The updates of each circuit are scaled down so that their joint norm is at most this, in
-        the unit of the gradient of half the squared error: updates are about ``pi / (2 beta_e)`` of it;
-        ``None`` or ``inf``: no limit
+        the unit of the gradient of half the squared error: updates are about ``pi / (2 beta_e)`` of it
     :raises ValueError: If an update is not finite: the circuit is named, and no weight of any has changed. If
         the optimizer's groups of parameters differ in their learning rate or in ``maximize``
     """
@@ -110,7 +109,7 @@ def joint_norm(updates: Updates) -> th.Tensor:
     return norm
 
 
-def scales(norms: Mapping[NGCCircuit, float], max_norm: float | None) -> dict[NGCCircuit, float]:
+def scales(norms: Mapping[NGCCircuit, float], max_norm: float) -> dict[NGCCircuit, float]:
     """
     :param norms: The norm of each circuit's updates
     :param max_norm: As in :func:`learn`
@@ -120,8 +119,7 @@ def scales(norms: Mapping[NGCCircuit, float], max_norm: float | None) -> dict[NG
     for circuit, norm in norms.items():
         if not math.isfinite(norm):
             raise ValueError(f"{circuit.name} diverged: its local updates are not finite")
-    limit = math.inf if max_norm is None else max_norm
-    limits = {circuit: limit * circuit.settings.error_gains(1)[0] for circuit in norms}
+    limits = {circuit: max_norm * circuit.settings.error_gains(1)[0] for circuit in norms}
     return {circuit: min(limits[circuit] / norm, 1.0) if norm > 0 else 1.0 for circuit, norm in norms.items()}
 
 

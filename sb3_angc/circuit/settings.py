@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch as th
 
 from sb3_angc.circuit.activations import Activation, get_activation
-from sb3_angc.common.checks import is_integer, is_number, require
+from sb3_angc.common.checks import check_not_negative, is_integer, is_number, require
 
 StepRule = Literal["fixed", "spectral", "neuron", "line_search"]
 Order = Literal["sweep", "simultaneous", "scheduled"]
@@ -115,7 +115,7 @@ class CircuitSettings:
     output_init_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        get_activation(self.activation, "activation")
+        get_activation(self.activation)
         for name, allowed in _CHOICES.items():
             require(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
         steps = self.inference_steps
@@ -134,29 +134,18 @@ class CircuitSettings:
             fits = scale == 1 or self.weight_norm is None
             require(name, scale, fits, f"1 where a norm is set, weight_norm={self.weight_norm!r}")
         for name in ("leak", "alignment_decay"):
-            require(name, getattr(self, name), _is_finite(getattr(self, name)), "a number of at least 0")
+            check_not_negative(name, getattr(self, name))
         for name in ("weight_norm", "max_discrepancy", "max_relative_discrepancy"):
             value = getattr(self, name)
             require(name, value, value is None or _is_above_zero(value), "None or a number above 0")
-        self._check_order()
-
-    def _check_order(self) -> None:
-        if self.order == "sweep":
-            for name, needed in _SWEEP_NEEDS.items():
-                value = getattr(self, name)
-                require(name, value, value == needed, f"{needed!r} with order='sweep'")
-        else:
-            allowed = _STEP_RULES[self.order]
-            names = " or ".join(map(repr, allowed))
-            require(
-                "step_rule", self.step_rule, self.step_rule in allowed, f"{names} with order={self.order!r}"
-            )
-        if self.order == "scheduled":  # which keeps activities as they are at the start
-            start = self.initial_state
-            require("initial_state", start, start == "projection", "'projection' with order='scheduled'")
+        for name, allowed in _ORDER_NEEDS[self.order].items():
+            value = getattr(self, name)
+            needed = f"{' or '.join(map(repr, allowed))} with order={self.order!r}"
+            require(name, value, value in allowed, needed)
         if self.step_rule == "line_search":
-            size = self.step_size
-            require("step_size", size, size <= 2, "at most 2 with step_rule='line_search'")
+            require(
+                "step_size", self.step_size, self.step_size <= 2, "at most 2 with step_rule='line_search'"
+            )
 
     def error_gains(self, n_layers: int) -> list[float]:
         """What each predicted layer's discrepancy is multiplied by: ``1 / (2 beta_e)``, and ``pi``."""
@@ -201,12 +190,12 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "initial_state": get_args(InitialState),
 }
 
-_STEP_RULES = {
-    "simultaneous": ("fixed", "spectral", "neuron"),
-    "scheduled": ("fixed",),
+# A scheduled step keeps activities as they are at the start.
+_ORDER_NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "sweep": {"step_rule": ("line_search",), "error_on": ("potential",), "initial_state": ("projection",)},
+    "simultaneous": {"step_rule": ("fixed", "spectral", "neuron")},
+    "scheduled": {"step_rule": ("fixed",), "initial_state": ("projection",)},
 }
-
-_SWEEP_NEEDS = {"step_rule": "line_search", "error_on": "potential", "initial_state": "projection"}
 
 
 def _root_mean_square(values: th.Tensor, counted: th.Tensor | None) -> th.Tensor:
@@ -218,10 +207,6 @@ def _root_mean_square(values: th.Tensor, counted: th.Tensor | None) -> th.Tensor
 
 def _is_above_zero(value: Any) -> bool:
     return is_number(value) and value > 0
-
-
-def _is_finite(value: Any) -> bool:
-    return is_number(value) and 0 <= value < math.inf
 
 
 PRESETS: dict[str, CircuitSettings] = {

@@ -1,1 +1,1 @@
-"""What several parts need: checks of arguments, compiling, watching workers."""
+"""What several parts need: checks of arguments, making environments, compiling, watching workers."""

@@ -41,7 +41,7 @@ def check_fraction(name: str, value: Any) -> None:
     require(name, value, is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
 
 
-def check_weight(name: str, value: Any) -> None:
+def check_not_negative(name: str, value: Any) -> None:
     """:raises ValueError: If the value is not a finite number of at least 0"""
     require(name, value, is_number(value) and 0 <= value < math.inf, "a finite number of at least 0")
 

@@ -24,23 +24,6 @@ MOST_ACTIONS = 100
 History = Sequence[tuple[int, dict[str, CircuitDiagnostics]]]
 
 
-def plot_energy(diagnostics: CircuitDiagnostics, axes: Axes | None = None) -> Axes:
-    """
-    Energy before settling and after each step, mean over the batch.
-
-    :param diagnostics: Figures of one circuit, of :func:`~sb3_angc.circuit.diagnostics.diagnose` or
-        :meth:`ANGC.diagnose() <sb3_angc.angc.angc.ANGC.diagnose>`
-    :param axes: Where to draw; ``None`` makes a figure
-    :return: The axes, with one line
-    """
-    axes = _new_axes() if axes is None else axes
-    energy = diagnostics.energy_by_step
-    axes.plot(range(len(energy)), energy, marker="o", clip_on=False)
-    axes.set(xlabel="settling step", ylabel="energy", ylim=(0, 1.1 * max(energy) or None))
-    axes.locator_params(axis="x", integer=True)
-    return axes
-
-
 def plot_errors(history: History, circuit: str = "controller", axes: Axes | None = None) -> Axes:
     """
     Norm of each layer's errors over training.

@@ -23,7 +23,6 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
-from torch import nn
 
 from sb3_angc.circuit import Activation
 from sb3_angc.saving.files import writing
@@ -41,7 +40,6 @@ LARGEST_SPACE = 2**20
 TORCH_CLASSES: tuple[type, ...] = (
     *(th.optim.Adam, th.optim.AdamW, th.optim.Adamax, th.optim.NAdam, th.optim.RAdam),
     *(th.optim.RMSprop, th.optim.SGD),
-    *(nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Tanh, nn.ELU, nn.Softplus),
 )
 Classes: TypeAlias = Mapping[str, type]
 SCHEDULES: dict[str, tuple[type, tuple[str, ...]]] = {

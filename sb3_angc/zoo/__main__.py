@@ -75,15 +75,11 @@ def run(command: str, arguments: list[str]) -> None:
     :param command: One of ``COMMANDS``
     :param arguments: The Zoo's
     """
-    before = sys.argv
-    sys.argv = [command, *arguments]  # which the Zoo parses
-    try:
+    with mock.patch.object(sys, "argv", [command, *arguments]):  # which the Zoo parses
         if command in FUNCTIONS:
             getattr(importlib.import_module(FUNCTIONS[command]), command)()
         else:
             runpy.run_module(f"rl_zoo3.{command}", run_name="__main__")
-    finally:
-        sys.argv = before
 
 
 def benchmark(arguments: list[str]) -> None:

@@ -24,6 +24,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_angc import ANGC, __version__
+from sb3_angc.agents import folder_name
 from sb3_angc.saving.safe_files import AGENT_FILE
 from sb3_angc.zoo import SETTINGS
 
@@ -110,7 +111,7 @@ def package_agent(arguments: Sequence[str]) -> int:
         parser.error(f"--episodes {options.episodes} is not allowed: it must be at least 1")
     for package in options.gym_packages:
         importlib.import_module(package)
-    name = f"angc-{options.env.replace('/', '-')}"
+    name = f"angc-{folder_name(options.env)}"
     folder = options.output or Path("packages") / name
     repo_id = options.repo_id or f"YOUR_NAME/{name}"
     if folder.exists() and any(folder.iterdir()):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.buffers import NStepReplayBuffer
 from stable_baselines3.common.envs import IdentityEnv, SimpleMultiObsEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
@@ -334,18 +333,6 @@ def test_policy_alone_can_be_saved_and_loaded(tmp_path: Path) -> None:
     loaded = type(model.policy).load(str(tmp_path / "policy"), device="cpu")
     observations = th.randn(10, 4)
     assert th.equal(loaded.q_values(observations), model.policy.q_values(observations))
-
-
-def test_n_steps_and_dqn_arguments_reach_their_place() -> None:
-    model = ANGC("CartPole-v1", n_steps=3, gamma=0.9, buffer_size=500, **TINY).learn(200)
-    assert isinstance(model.replay_buffer, NStepReplayBuffer)
-    assert (model.replay_buffer.n_steps, model.replay_buffer.gamma) == (3, 0.9)
-
-
-def test_learning_rate_schedule_reaches_the_optimizer() -> None:
-    model = ANGC("CartPole-v1", learning_rate=lambda progress: 1e-3 * (1 + progress), **TINY).learn(200)
-    # progress is 0 at the end
-    assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
 
 
 def test_logger_keys(tmp_path: Path) -> None:

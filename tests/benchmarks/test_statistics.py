@@ -99,12 +99,12 @@ def test_intervals_are_those_of_rliable(monkeypatch: pytest.MonkeyPatch) -> None
     def aggregate_iqm(scores: Array) -> Array:
         return np.array([metrics.aggregate_iqm(scores)])
 
-    with statistics.numpy_seed(0):
-        _, iqm = library.get_interval_estimates({"a": SCORES}, aggregate_iqm, reps=200)
-    with statistics.numpy_seed(0):
-        _, improvement = library.get_interval_estimates(pairs, metrics.probability_of_improvement, reps=200)
-    with statistics.numpy_seed(0):
-        profile, bounds = library.create_performance_profile({"a": SCORES}, thresholds, reps=200)
+    np.random.seed(0)  # noqa: NPY002
+    _, iqm = library.get_interval_estimates({"a": SCORES}, aggregate_iqm, reps=200)
+    np.random.seed(0)  # noqa: NPY002
+    _, improvement = library.get_interval_estimates(pairs, metrics.probability_of_improvement, reps=200)
+    np.random.seed(0)  # noqa: NPY002
+    profile, bounds = library.create_performance_profile({"a": SCORES}, thresholds, reps=200)
     ours = statistics.iqm(SCORES)
     np.testing.assert_allclose([[ours.low], [ours.high]], iqm["a"])
     ours = statistics.probability_of_improvement(SCORES, BASELINE)

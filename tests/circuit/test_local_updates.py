@@ -253,7 +253,7 @@ def test_max_norm_scales_all_updates_alike() -> None:
     circuits[1].load_state_dict(circuits[0].state_dict())
     x, y = th.randn(4, 3, dtype=th.float64), 10 * th.randn(4, 2, dtype=th.float64)
     before = {name: value.clone() for name, value in circuits[0].named_parameters()}
-    for circuit, max_norm in zip(circuits, (None, 0.5), strict=True):
+    for circuit, max_norm in zip(circuits, (float("inf"), 0.5), strict=True):
         updates = circuit.local_updates(circuit.settle(x, y))
         learn({circuit: updates}, th.optim.SGD(circuit.parameters(), lr=1.0), max_norm)
     changes = [

@@ -59,7 +59,6 @@ def test_energy_never_rises_and_states_stay_finite(
     energies = th.stack(state.energies)
     # float32 rounding of sums of up to 200 squares, and nothing more
     assert (energies[1:] <= energies[:-1] * (1 + 1e-5)).all()
-    assert state.settled_downhill or bool((energies[1:] > energies[:-1]).any())
     for values in (state.potentials, state.activities, predictions_of(circuit, state), state.errors):
         assert all(th.isfinite(value).all() for value in values)
 

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from sb3_angc import ANGC, NGCCircuit
 from sb3_angc.circuit import diagnose
 from sb3_angc.diagnostics import CircuitDiagnosticsCallback
-from sb3_angc.diagnostics.plots import plot_alignment, plot_energy, plot_epistemic_reward, plot_errors
+from sb3_angc.diagnostics.plots import plot_alignment, plot_epistemic_reward, plot_errors
 from tests.agents import TINY
 
 
@@ -31,16 +31,6 @@ def closed_figures() -> Iterator[None]:
 
 def points(line: Line2D) -> tuple[list[float], list[float]]:
     return np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()
-
-
-def test_energy_by_step() -> None:
-    circuit = NGCCircuit([3, 8, 8, 2], inference_steps=4)
-    figures = diagnose(circuit, th.randn(10, 3), th.randn(10, 2))
-    _, axes = pyplot.subplots()
-    assert plot_energy(figures, axes) is axes
-    (line,) = axes.lines
-    assert points(line)[0] == [0, 1, 2, 3, 4]
-    assert points(line)[1] == figures.energy_by_step
 
 
 @pytest.mark.parametrize("circuit", ["controller", "generator"])
@@ -124,7 +114,7 @@ def test_says_what_is_missing_without_matplotlib(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     figures = diagnose(NGCCircuit([3, 8, 2]), th.randn(4, 3), th.randn(4, 2))
     with pytest.raises(ImportError, match=r"sb3_angc\[plots\]"):
-        plot_energy(figures)
+        plot_errors([(1, {"controller": figures})])
 
 
 def test_epistemic_reward_of_normalized_observations() -> None:

@@ -153,7 +153,7 @@ MUTANTS = [
     Mutant("circuit/circuit.py", "NGCCircuit.__init__", "matrix.mul_(self.settings.init_scale)", "matrix.mul_(1.0)"),
     Mutant("circuit/circuit.py", "NGCCircuit.__init__", "matrix.mul_(self.settings.output_init_scale)", "matrix.mul_(1.0)"),
     Mutant("circuit/circuit.py", "NGCCircuit.__init__", "bundles[-1]", "bundles[0]"),
-    Mutant("angc/value_scale.py", "initial_scale", "settings.output_init_scale if is_given or has_norm else INITIAL_SCALE", "settings.output_init_scale"),
+    Mutant("angc/value_scale.py", "agent_settings", 'found["output_init_scale"] = INITIAL_SCALE', "pass"),
     Mutant("angc/value_scale.py", "can_be_rescaled", "settings.bias and settings.weight_norm is None", "settings.bias"),
     Mutant("angc/value_scale.py", "ValueScale.observe", "(1 / (self.count + 1).to(targets.dtype)).clamp(min=RATE)", "1 / (self.count + 1).to(targets.dtype)"),
     Mutant("angc/moments.py", "updated", "batch_variance + (1 - share) * difference.square()", "batch_variance"),

@@ -69,10 +69,8 @@ def make_circuit(condition: Condition, seed: int) -> NGCCircuit:
             x = th.randn(BATCH_SIZE, SIZES[0])
             learn({circuit: circuit.local_updates(circuit.settle(x, target(x)))}, optimizer)
             schedule.step()
-    for bundle in circuit.bundles:
-        bundle.weight.mul_(condition.scale)
-        if bundle.feedback is not None:
-            bundle.feedback.mul_(condition.scale)
+    for matrix in circuit.matrices():
+        matrix.mul_(condition.scale)
     return circuit
 
 

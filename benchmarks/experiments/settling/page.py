@@ -99,14 +99,11 @@ def draw(cells: Cells) -> Figure:
             width = 1.5 if is_named else 0.8
             panel.plot(spent, left, color=tone, marker="o", markersize=2 * width, linewidth=width)
             if is_named:
-                seen = left[np.isfinite(left)]
-                ends[rule], tones[rule] = float(np.log10(np.clip(seen[-1], *SHOWN))), tone
+                ends[rule], tones[rule] = left[np.isfinite(left)][-1], tone
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_ylim(*SHOWN)
-        low, high = np.log10(SHOWN)
-        shares_of_panel = {rule: (end - low) / (high - low) for rule, end in ends.items()}
-        drawing.name_places(panel, shares_of_panel, tones, 1.2 * drawing.PANEL)
+        drawing.name_curves(panel, ends, tones, 1.2 * drawing.PANEL)
         panel.set_title(condition.title[0].upper() + condition.title[1:])
         panel.set_ylabel("energy left")
     panels[-1].set_xlabel("products of the batch with a 256 x 256 matrix")

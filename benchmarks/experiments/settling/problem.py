@@ -39,10 +39,7 @@ class Problem:
             for _ in range(50):
                 bundle.track_norm()
         self.weights = [bundle.weight.detach() for bundle in self.circuit.bundles]
-        self.feedbacks = [
-            bundle.weight.detach() if bundle.feedback is None else bundle.feedback.detach()
-            for bundle in self.circuit.bundles
-        ]
+        self.feedbacks = [bundle.error_weight.detach() for bundle in self.circuit.bundles]
         norms = [float(th.linalg.matrix_norm(weight, 2)) for weight in self.weights]
         self.bound = 1 / (1 + max(norms[1:])) ** 2  # over the largest curvature of all layers together
         self.spectral_bounds = [1 / (1 + norm**2) for norm in norms]

@@ -1,6 +1,5 @@
 """The command: measure, keep, show."""
 
-import importlib.util
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Any
 import torch as th
 
 from benchmarks.experiments.speed import (
+    agents,
     breakdown,
     comparisons,
     compiled,
@@ -25,7 +25,7 @@ from benchmarks.experiments.speed import (
 from benchmarks.experiments.speed.plan import FULL, QUICK, Plan
 from benchmarks.report import pages
 from benchmarks.runner.errors import Parser
-from benchmarks.runner.provenance import ROOT, RUNS, provenance
+from benchmarks.runner.provenance import ROOT, RUNS, SBX_PACKAGES, provenance
 from benchmarks.runner.results import read_json, write_json
 
 FOLDER = ROOT / "benchmarks" / "results" / "speed"
@@ -55,9 +55,8 @@ def one_core() -> None:
 def conditions() -> dict[str, Any]:
     """Versions, hardware, commit and date."""
     made_with = provenance()
-    for package in ("sbx-rl", "jax"):
-        if importlib.util.find_spec(package.split("-")[0]) is not None:
-            made_with["versions"][package] = metadata.version(package)
+    if agents.has_sbx():
+        made_with["versions"].update({package: metadata.version(package) for package in SBX_PACKAGES})
     return {**made_with, "date": time.strftime("%Y-%m-%d", time.gmtime())}
 
 

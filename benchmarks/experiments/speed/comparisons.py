@@ -23,15 +23,6 @@ PREDICTIONS = 50
 PEERS = {"dqn": "SB3 DQN", "sbx_dqn": "SBX DQN"}
 
 
-def as_it_is(agent: ANGC) -> ANGC:
-    """
-    Do nothing to an agent.
-
-    :param agent: ours
-    """
-    return agent
-
-
 def updates(agent: OffPolicyAlgorithm, count: int = UPDATES_A_CALL, batch_size: int = 0) -> Work:
     """
     Work that calls ``train()`` once.
@@ -110,11 +101,12 @@ def rows(plan: Plan, progress: Callable[[str], object]) -> Iterator[Row]:
     ours.exploration_rate = 0.0
     acting = (lambda: [ours._sample_action(0) for _ in range(PREDICTIONS)]), predictions(theirs)
     yield row(name, 0.45, in_turn(*acting, plan.pairs, plan.seconds, PREDICTIONS))
-    yield from zoo_rows(plan, progress)
+    for task in zoo_run.TASKS:
+        yield from task_rows(task, plan, progress)
 
 
 def update_rows(
-    plan: Plan, progress: Callable[[str], object], prepare: Prepare = as_it_is, how: str = ""
+    plan: Plan, progress: Callable[[str], object], prepare: Prepare = lambda agent: agent, how: str = ""
 ) -> Iterator[Row]:
     """
     Measure updates: both circuits beside SB3, the controller alone beside SBX.
@@ -142,16 +134,6 @@ def update_rows(
             continue
         progress(name)
         yield update_row(name, 1.0, angc, sbx, plan, count)
-
-
-def zoo_rows(plan: Plan, progress: Callable[[str], object]) -> list[Row]:
-    """
-    Measure whole runs beside SB3's DQN: time, and peak resident memory.
-
-    :param plan: how much
-    :param progress: told what is next
-    """
-    return [row for task in zoo_run.TASKS for row in task_rows(task, plan, progress)]
 
 
 def sbx_rows(plan: Plan, progress: Callable[[str], object]) -> list[Row]:

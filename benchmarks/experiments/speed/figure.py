@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
@@ -55,7 +54,7 @@ def growth(cells: Sequence[Mapping[str, Any]]) -> Figure:
                 marker=drawing.MARKERS[number],
                 markersize=4,
             )
-            ends[label] = float(np.log10(chosen[-1][side]["processor"] * 1e3)) if chosen else 0.0
+            ends[label] = chosen[-1][side]["processor"] * 1e3
             tones[label] = drawing.COLORS[number]
         panel.set_xscale("log", base=2)
         panel.set_yscale("log")
@@ -65,9 +64,7 @@ def growth(cells: Sequence[Mapping[str, Any]]) -> Figure:
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.yaxis.set_minor_formatter(NullFormatter())
-        low, high = np.log10(panel.get_ylim())
-        places = {label: float((end - low) / (high - low)) for label, end in ends.items()}
-        drawing.name_places(panel, places, tones, 0.8 * drawing.PANEL)
+        drawing.name_curves(panel, ends, tones, 0.8 * drawing.PANEL)
         panel.set_title(f"Time over {name}")
         panel.set_ylabel("ms for an update")
     return figure
