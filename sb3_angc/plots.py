@@ -25,7 +25,7 @@ from sb3_angc.circuit import NGCCircuit
 from sb3_angc.circuit.diagnostics import alignment, layer_energies
 from sb3_angc.circuit.inference import initial_state, settle
 from sb3_angc.circuit.layers import synapses_by_name
-from sb3_angc.common.checks import require
+from sb3_angc.common.checks import is_integer, require
 from sb3_angc.diagnostics.callback import MeasuringCallback
 from sb3_angc.saving.resuming import numpy_random_state_kept
 
@@ -58,6 +58,7 @@ def plot_action_values(
     if not isinstance(actions, spaces.Discrete):
         raise ValueError(f"action_space={actions} is not allowed: the best of a Discrete's actions is drawn")
     _check_dimensions(model, dimensions)
+    require("resolution", resolution, is_integer(resolution, 2), "an integer of at least 2")
     seen = _sample(model)[0].cpu().numpy()
     low, high = np.percentile(seen, [OUTLIERS, 100 - OUTLIERS], axis=0)
     first, second = (np.linspace(low[index], high[index], resolution) for index in dimensions)
@@ -100,8 +101,13 @@ def plot_surprise(model: ANGC, dimensions: Dimensions = (0, 1), names: Sequence[
     :raises ValueError: If there is nothing to draw, or the space is another
     """
     _check_dimensions(model, dimensions)
-    raw, batch = _sample(model)
     policy = model.policy
+    raw, batch = _sample(model)
+    if policy.epistemic_reward.divisor == 0:
+        raise ValueError(
+            "The generator has learned nothing, so that its surprise tells nothing: train with "
+            f"alpha_epistemic above 0, here it is {model.alpha_epistemic}"
+        )
     state = update.settle_generator(policy, batch.features, batch.action_inputs, batch.successor_features)
     reward = policy.epistemic_reward(state.total_discrepancy).flatten().cpu().numpy()
     order = np.argsort(reward)  # the most surprising on top
@@ -302,5 +308,6 @@ def _new_figure(rows: int, height: float = 3.2) -> tuple[Figure, Any]:
 
 def _name(panels: Sequence[Axes], dimensions: Dimensions, names: Sequence[str] | None) -> None:
     labels = [f"observation {index}" for index in dimensions] if names is None else names
+    require("names", names, len(labels) == 2, "None, or two names")
     for axes in panels:
         axes.set(xlabel=labels[0], ylabel=labels[1])

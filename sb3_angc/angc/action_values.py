@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch as th
@@ -19,8 +19,13 @@ def as_tensors(policy: BasePolicy, obs: Any) -> PyTorchObs:
     :param obs: As tensor, or as :meth:`predict` takes it: one observation, or a batch of them
     :return: A batch as tensor, or as dict of tensors
     """
-    parts = obs.values() if isinstance(obs, dict) else [obs]
-    return obs if all(isinstance(part, th.Tensor) for part in parts) else policy.obs_to_tensor(obs)[0]
+    space: Any = policy.observation_space
+    if isinstance(obs, th.Tensor):
+        return obs.unsqueeze(0) if obs.shape == space.shape else obs
+    if isinstance(obs, dict) and all(isinstance(part, th.Tensor) for part in obs.values()):
+        is_single = all(part.shape == space[key].shape for key, part in obs.items())
+        return {key: part.unsqueeze(0) if is_single else part for key, part in obs.items()}
+    return policy.obs_to_tensor(obs)[0]
 
 
 class ActionValues:
@@ -68,12 +73,27 @@ class ActionValues:
         return self.policy.obs_to_tensor(observation)
 
     def parameters(self) -> Iterator[th.nn.Parameter]:
-        """The circuit's."""
-        return self.circuit.parameters()
+        """Weights and biases, without error weights: as many of the controller as of the target."""
+        return iter(self.circuit.prediction_parameters().values())
 
     def state_dict(self) -> dict[str, th.Tensor]:
-        """The circuit's."""
-        return self.circuit.state_dict()
+        """The :meth:`parameters` by name."""
+        return {name: value.detach() for name, value in self.circuit.prediction_parameters().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, th.Tensor]) -> None:
+        """
+        Copy weights and biases. Error weights stay as they are.
+
+        :param state_dict: Of :meth:`state_dict`
+        :raises ValueError: If names or shapes are others
+        """
+        own = self.state_dict()
+        if {name: value.shape for name, value in own.items()} != {
+            name: value.shape for name, value in state_dict.items()
+        }:
+            raise ValueError(f"state_dict is not allowed: it must have the shapes of {', '.join(own)}")
+        for name, value in own.items():
+            value.copy_(state_dict[name])
 
     def save(self, path: str) -> None:
         """As the policy's: its file holds both controllers."""
@@ -88,3 +108,12 @@ class ActionValues:
     def set_training_mode(self, mode: bool) -> None:
         """As the policy's."""
         self.policy.set_training_mode(mode)
+
+    def train(self, mode: bool = True) -> ActionValues:
+        """As a module's."""
+        self.set_training_mode(mode)
+        return self
+
+    def eval(self) -> ActionValues:
+        """As a module's."""
+        return self.train(False)

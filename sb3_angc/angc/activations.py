@@ -31,4 +31,6 @@ def activation_of(activation_fn: str | Activation | type[nn.Module]) -> str | Ac
                 f"{', '.join(ACTIVATIONS)}, or pass an sb3_angc.circuit.Activation"
             )
         return MODULE_ACTIVATIONS[activation_fn]
+    if isinstance(activation_fn, nn.Module):
+        raise ValueError(f"activation_fn={activation_fn} is not allowed: it must be a class, as nn.ReLU")
     return activation_fn

@@ -17,6 +17,7 @@ from sb3_angc.angc.actions import ACTION_BINS, check_action_space
 from sb3_angc.angc.features import is_image
 from sb3_angc.angc.policies import ANGCPolicy
 from sb3_angc.common.checks import (
+    check_boolean,
     check_finite,
     check_fraction,
     check_not_negative,
@@ -34,9 +35,10 @@ POSITIVE_INTEGERS = (
 )
 FRACTIONS = ("gamma", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 NOT_NEGATIVE = ("alpha_instrumental", "alpha_epistemic", "learning_starts")
+BOOLEANS = ("double_q", "clamp_all_actions", "compile_updates")
 
 
-def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
+def check_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     Refuse what would fail or mislead only after hours of training.
 
@@ -57,13 +59,20 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
     norm = arguments["max_grad_norm"]
     require("max_grad_norm", norm, is_number(norm) and norm > 0, "above 0")
 
+    for name in BOOLEANS:
+        check_boolean(name, arguments[name])
+    numbers = {name: value.item() for name, value in arguments.items() if isinstance(value, np.number)}
     train_freq = arguments["train_freq"]
     has_unit = isinstance(train_freq, tuple) and len(train_freq) == 2
-    check_positive_integer("train_freq", train_freq[0] if has_unit else train_freq)
+    steps = train_freq[0] if has_unit else train_freq
+    allowed = "an integer of at least 1, or a pair of it and a unit, (4, 'step') or (1, 'episode')"
+    require("train_freq", train_freq, is_integer(steps, 1), allowed)
+    if has_unit:
+        numbers["train_freq"] = (int(steps), train_freq[1])
     steps, seed = arguments["gradient_steps"], arguments["seed"]
     require("gradient_steps", steps, is_integer(steps, -1), "an integer of at least -1")
     is_seed = seed is None or (is_integer(seed, 0) and seed < 2**32)
-    require("seed", seed, is_seed, "an integer of at least 0")
+    require("seed", seed, is_seed, "an integer from 0 to 2**32 - 1")
 
     kind = arguments["replay_buffer_class"]
     is_buffer = kind is None or (isinstance(kind, type) and issubclass(kind, ReplayBuffer))
@@ -77,7 +86,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, int | float]:
         )
     # Before the replay buffer takes its memory
     check_action_space(arguments["action_space"], arguments["policy_kwargs"].get("action_bins", ACTION_BINS))
-    return {name: value.item() for name, value in arguments.items() if isinstance(value, np.number)}
+    return numbers
 
 
 def check_observation_space(space: spaces.Space[Any], key: str | None = None) -> None:

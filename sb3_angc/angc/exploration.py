@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_angc.angc.actions import random_action
@@ -131,7 +132,8 @@ class ExploringAlgorithm(ResumableAlgorithm):
         if deterministic or is_pair:
             return self.policy.predict(observation, state, episode_start, deterministic)
         rate = self.exploration_rate
-        if observation is self._last_obs:  # while training: known to be those of all environments
+        is_training = observation is self._last_obs and observation is not None
+        if is_training:  # these are known to be of all environments
             return self._explore(self.n_envs, rate, self._act), state
         if isinstance(observation, dict):
             if not observation:
@@ -160,7 +162,7 @@ class ExploringAlgorithm(ResumableAlgorithm):
         in_warm_up, keeps = self.num_timesteps < learning_starts, self.exploration_steps > 1
         if in_warm_up or keeps:
             rate = None if in_warm_up else self.exploration_rate
-            actions = self._explore(n_envs, rate, self._act, keeps)
+            actions = self._explore(n_envs, rate, self._best, keeps)
         else:
             assert self._last_obs is not None, "self._last_obs was not set"
             actions, _ = self.predict(self._last_obs)
@@ -168,10 +170,17 @@ class ExploringAlgorithm(ResumableAlgorithm):
         is_scaled = isinstance(self.action_space, spaces.Box)
         return actions, self.policy.scale_action(actions) if is_scaled else actions
 
-    def _act(self) -> Array:
-        """What ``predict`` says while training, of observations that were checked when they came."""
-        self.policy.set_training_mode(False)
+    def _best(self) -> Array:
+        """The best actions while training, by a subclass's own ``predict`` where it has one."""
         assert self._last_obs is not None, "self._last_obs was not set"
+        return self.predict(self._last_obs, deterministic=True)[0]
+
+    def _act(self) -> Array:
+        """What the policy says while training, of observations that were checked when they came."""
+        assert self._last_obs is not None, "self._last_obs was not set"
+        if type(self.policy).predict is not BasePolicy.predict:
+            return self.policy.predict(self._last_obs)[0]
+        self.policy.set_training_mode(False)
         return self.policy._predict(obs_as_tensor(self._last_obs, self.policy.device)).cpu().numpy()
 
     def _explore(self, n: int, rate: float | None, best: Callable[[], Array], keeps: bool = False) -> Array:

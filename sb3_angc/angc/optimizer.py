@@ -9,6 +9,7 @@ import torch as th
 
 from sb3_angc.circuit import NGCCircuit
 from sb3_angc.circuit.learning import parameters_of
+from sb3_angc.common.checks import require
 
 
 def make_optimizer(
@@ -24,11 +25,16 @@ def make_optimizer(
     :param circuits: Whose weights and biases it moves
     :param learning_rate: Its first
     :param kwargs: Its other arguments
+    :raises ValueError: If it is no optimizer, or one that computes gradients when it asks for them
     """
+    is_allowed = callable(optimizer_class) and optimizer_class is not th.optim.LBFGS
+    allowed = "the class of an optimizer that takes a step from updates alone"
+    require("optimizer_class", optimizer_class, is_allowed, allowed)
     kwargs = dict(kwargs)
     if optimizer_class in (th.optim.Adam, th.optim.AdamW, th.optim.SGD):
         # One call for all parameters: a third of the time on small networks.
-        kwargs.setdefault("fused", not kwargs.get("foreach"))  # torch allows one of them
+        # torch allows one of these
+        kwargs.setdefault("fused", not (kwargs.get("foreach") or kwargs.get("differentiable")))
         # Updates are to be added: no copy with the sign turned.
         kwargs.setdefault("maximize", True)
     return optimizer_class(parameters_of(circuits), lr=learning_rate, **kwargs)

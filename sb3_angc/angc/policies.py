@@ -32,7 +32,7 @@ from sb3_angc.angc.optimizer import make_optimizer
 from sb3_angc.angc.value_scale import ValueScale, agent_settings, can_be_rescaled
 from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
-from sb3_angc.common.checks import check_finite_tensor
+from sb3_angc.common.checks import check_boolean, check_finite_tensor
 from sb3_angc.saving.files import writing
 
 
@@ -137,6 +137,8 @@ class ANGCPolicy(BasePolicy):
         self.action_bins = action_bins
         self.action_input = action_input
         self.normalize_values = normalize_values
+        for name in ("action_input", "normalize_features", "normalize_values"):
+            check_boolean(name, getattr(self, name))
         self._build(lr_schedule)
 
     def _build(self, lr_schedule: Schedule) -> None:

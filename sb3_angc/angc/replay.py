@@ -172,7 +172,8 @@ def choose_n_steps(
                     "say it once, or the same twice"
                 )
         if n_steps is None and "n_steps" in kwargs:
-            return int(kwargs["n_steps"])
+            steps: int = kwargs["n_steps"]
+            return steps
     if n_steps is not None:
         return n_steps
     is_supported = replay_buffer_class is None and not has_parts and not optimize_memory_usage
@@ -193,6 +194,11 @@ def choose_buffer(
     is_ours = n_steps > 1 or bool({"n_steps", "gamma", "cut_at_random_choices"} & replay_buffer_kwargs.keys())
     if replay_buffer_class is None and is_ours and not has_parts:
         replay_buffer_class = SuccessorReplayBuffer
+    if has_parts and replay_buffer_class is None and "cut_at_random_choices" in replay_buffer_kwargs:
+        raise ValueError(
+            "replay_buffer_kwargs['cut_at_random_choices'] is not allowed with Dict observations: their "
+            "returns have one step"
+        )
     if sums_steps(replay_buffer_class):
         replay_buffer_kwargs = {**replay_buffer_kwargs, "n_steps": n_steps, "gamma": gamma}
     return replay_buffer_class, replay_buffer_kwargs
@@ -303,7 +309,8 @@ def batches(
     :param n_batches: Number of batches, of ``batch_size`` transitions each. Others as in :func:`draw`
     :param prepare: :func:`prepared`, or the same compiled
     """
-    n_numbers = policy.features_extractor.features_dim + policy.action_parts.n_outputs
+    n_features = int(policy.features_extractor.features_dim)  # numpy's in some spaces, as small as theirs
+    n_numbers = n_features + policy.action_parts.n_outputs
     at_once = max(NUMBERS_AT_ONCE // (batch_size * n_numbers), 1)
     for first in range(0, n_batches, at_once):
         n = min(at_once, n_batches - first)

@@ -36,6 +36,11 @@ def check_positive_integer(name: str, value: object) -> None:
     require(name, value, is_integer(value, 1), "an integer of at least 1")
 
 
+def check_boolean(name: str, value: object) -> None:
+    """:raises ValueError: If the value is not a truth value, as the text "False" is not"""
+    require(name, value, isinstance(value, (bool, np.bool_)), "True or False")
+
+
 def check_fraction(name: str, value: Any) -> None:
     """:raises ValueError: If the value is not a number from 0 to 1"""
     require(name, value, is_number(value) and 0 <= value <= 1, "a number from 0 to 1")
@@ -56,7 +61,7 @@ def check_finite(what: str, value: Any) -> None:
         for key, part in value.items():
             check_finite(f"{what} {key!r}", part)
     elif value is not None and not _is_finite(np.asarray(value)):
-        raise ValueError(f"The environment returned a {what} that is not finite: {value}")
+        raise ValueError(f"The environment returned a {what} that is not finite as float32: {value}")
 
 
 def check_finite_tensor(what: str, value: th.Tensor | dict[str, th.Tensor]) -> None:

@@ -6,7 +6,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_angc.angc.angc import ANGC
 from sb3_angc.circuit import CircuitDiagnostics
-from sb3_angc.common.checks import require
+from sb3_angc.common.checks import check_positive_integer
 
 
 class MeasuringCallback(BaseCallback):
@@ -22,7 +22,7 @@ class MeasuringCallback(BaseCallback):
 
     def __init__(self, frequency: int, verbose: int) -> None:
         super().__init__(verbose)
-        require("frequency", frequency, frequency >= 1, "at least 1")
+        check_positive_integer("frequency", frequency)
         self.frequency = frequency
         self._last_measured = 0
 

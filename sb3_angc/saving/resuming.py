@@ -71,7 +71,7 @@ def end_last_trajectory(buffer: ReplayBuffer) -> None:
     """
     Mark the newest transition as the last of its trajectory, since the environment is reset after
     it: nothing is then summed, bootstrapped or relabelled across the gap. It counts as truncated,
-    not as terminated, except where next observations are not stored (``optimize_memory_usage``).
+    not as terminated, except where the buffer tells the two apart nowhere (``handle_timeout_termination``).
 
     :param buffer: Replay buffer; one without a transition stays as it is
     """
@@ -86,7 +86,7 @@ def end_last_trajectory(buffer: ReplayBuffer) -> None:
         return
     goes_on = buffer.dones[buffer.pos - 1] == 0
     buffer.dones[buffer.pos - 1, goes_on] = 1
-    if not buffer.optimize_memory_usage:
+    if buffer.handle_timeout_termination:  # otherwise a truncated episode counts as terminated, as everywhere
         buffer.timeouts[buffer.pos - 1, goes_on] = 1
 
 

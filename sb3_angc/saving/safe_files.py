@@ -56,6 +56,7 @@ COUNTERS = (
     "_n_calls",
     "exploration_rate",
     "_current_progress_remaining",
+    "budget",
 )
 
 
@@ -126,8 +127,11 @@ def load_safe(
     """
     safetensors = _import_safetensors()
     path = pathlib.Path(path)
-    path = path / AGENT_FILE if path.is_dir() else path
-    data = (path if path.exists() else path.with_name(f"{path.name}.safetensors")).read_bytes()
+    candidates = [path, path.with_name(f"{path.name}.safetensors"), path / AGENT_FILE]
+    path = next((each for each in candidates if each.is_file()), path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is none of the files {', '.join(map(str, candidates))}")
+    data = path.read_bytes()
     try:
         tensors = safetensors.load(data)
         length = int.from_bytes(data[:8], "little")
@@ -206,8 +210,9 @@ def _build(
     model._setup_model()
     parameters: dict[str, Any] = {"policy": tensors}
     model.set_parameters(parameters, exact_match=False, device=device)
+    counters = {"budget": getattr(cls, "budget", 0), **content["counters"]}  # which earlier files lack
     for name in COUNTERS:
-        value = content["counters"][name]
+        value = counters[name]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"its counter {name} is {value!r}")
         setattr(model, name, value)
@@ -239,13 +244,26 @@ def _check_tensors(
 
 
 def _stored_arguments(cls: type[OffPolicyAlgorithm]) -> list[str]:
-    return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", *NOT_STORED)]
+    """The constructor's, and those of the classes that it hands its ``**kwargs`` on to."""
+    names: dict[str, None] = {}
+    for constructor in (kind.__dict__["__init__"] for kind in cls.__mro__ if "__init__" in kind.__dict__):
+        parameters = inspect.signature(constructor).parameters.values()
+        collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        names.update(dict.fromkeys(each.name for each in parameters if each.kind not in collecting))
+        if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+            break
+    return [name for name in names if name not in ("self", *NOT_STORED)]
 
 
 def _setting(model: OffPolicyAlgorithm, name: str, classes: Classes) -> Any:
     """The value of a constructor's argument; a schedule that is no plain data at its present value."""
     if name == "stats_window_size":
         return model._stats_window_size
+    if not hasattr(model, name):
+        raise ValueError(
+            f"{name} cannot be saved safely: keep what the constructor of {type(model).__name__} is given "
+            "as an attribute of that name"
+        )
     value = getattr(model, name)
     if name == "train_freq" and isinstance(value, TrainFreq):
         return [value.frequency, value.unit.value]
@@ -333,7 +351,8 @@ def _encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
 def _decode_space(data: dict[str, Any]) -> spaces.Space[Any]:
     kind = data["kind"]
     if kind == "Dict":
-        return spaces.Dict({key: _decode_space(part) for key, part in data["spaces"].items()})
+        # Pairs keep their order. Gymnasium sorts a dict's keys: parts of observations would change places.
+        return spaces.Dict([(key, _decode_space(part)) for key, part in data["spaces"].items()])
     sizes = {"Box": "shape", "Discrete": "n", "MultiDiscrete": "nvec", "MultiBinary": "n"}
     if kind not in sizes:
         raise ValueError(f"it names the space {kind!r}, which is not among those allowed")

@@ -16,7 +16,7 @@ from torch import nn
 from sb3_angc import ANGC
 from sb3_angc.angc.policies import ANGCPolicy
 from tests.agents import TINY
-from tests.envs import ScriptedEnv
+from tests.envs import Parts, ScriptedEnv
 
 BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     (
@@ -56,6 +56,28 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"alpha_epistemic": -1.0}, "alpha_epistemic=-1.0 is not allowed"),
     ({"alpha_instrumental": math.inf}, "alpha_instrumental=inf is not allowed"),
     ({"max_grad_norm": 0}, "max_grad_norm=0 is not allowed: it must be above 0"),
+    *(
+        ({name: "False"}, f"{name}='False' is not allowed: it must be True or False")
+        for name in ("double_q", "clamp_all_actions", "compile_updates")
+    ),
+    *(
+        ({"policy_kwargs": {name: "no"}}, f"{name}='no' is not allowed: it must be True or False")
+        for name in ("action_input", "normalize_features", "normalize_values")
+    ),
+    ({"replay_buffer_kwargs": {"n_steps": 2.7}}, "n_steps=2.7 is not allowed: it must be an integer"),
+    ({"replay_buffer_kwargs": {"n_steps": "a"}}, "n_steps='a' is not allowed: it must be an integer"),
+    ({"seed": 2**32}, "seed=4294967296 is not allowed: it must be an integer from 0 to 2**32 - 1"),
+    (
+        {"train_freq": [4, "step"]},
+        "train_freq=[4, 'step'] is not allowed: it must be an integer of at least 1, or",
+    ),
+    ({"train_freq": (0, "step")}, "train_freq=(0, 'step') is not allowed"),
+    (
+        {"policy_kwargs": {"activation_fn": nn.ReLU()}},
+        "activation_fn=ReLU() is not allowed",
+    ),
+    ({"policy_kwargs": {"optimizer_class": "Adam"}}, "optimizer_class='Adam' is not allowed"),
+    ({"policy_kwargs": {"optimizer_class": th.optim.LBFGS}}, "takes a step from updates alone"),
 ]
 
 
@@ -65,6 +87,27 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
 def test_bad_argument_is_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         ANGC("CartPole-v1", **{**TINY, **arguments})
+
+
+def test_steps_of_numpy_in_a_pair() -> None:
+    model = ANGC("CartPole-v1", **{**TINY, "train_freq": (np.int64(2), "step")}).learn(60)
+    assert model._n_updates == 5
+
+
+def test_returns_of_a_dict_observation_are_not_cut() -> None:
+    with pytest.raises(ValueError, match=r"cut_at_random_choices'.* is not allowed with Dict observations"):
+        ANGC(Parts(), replay_buffer_kwargs={"cut_at_random_choices": False}, **TINY)
+
+
+def test_numbers_too_large_to_be_stored() -> None:
+    class Huge(ScriptedEnv):
+        observation_space: Any = spaces.Box(-1, 1, (2,), np.float64)
+
+        def reset(self, **kwargs: Any) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+            return np.full(2, 1e39), {}
+
+    with pytest.raises(ValueError, match=r"a first observation that is not finite as float32: .*1\.e\+39"):
+        ANGC(Huge(lambda count: (0, 0, False, False)), **TINY).learn(10)
 
 
 def test_unknown_environment_names_the_closest() -> None:

@@ -14,7 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from sb3_angc import ANGC
 from sb3_angc.angc.replay import SuccessorReplayBuffer, batches
 from tests.agents import TINY
-from tests.envs import Counter, GoalCounter, Parts, counter
+from tests.envs import Counter, GoalCounter, Parts, ScriptedEnv, counter
 
 NO_TIMEOUTS = {"handle_timeout_termination": False}
 
@@ -77,6 +77,25 @@ def test_timeouts_are_ends_only_where_they_are_not_handled(handled: bool) -> Non
     samples = model.replay_buffer.sample(500)
     is_last = samples.observations[:, 0] % 100 == 4
     assert th.equal(samples.dones[:, 0], is_last.float() * (not handled))
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_ends_stay_ends_where_runs_are_cut_short(n_steps: int) -> None:
+    """Each call of ``learn()`` cuts an episode; what is stored at that place later is not of it."""
+
+    def step(count: int) -> tuple[float, float, bool, bool]:
+        return 0.0, 1.0, count % 7 == 0, False
+
+    kwargs = {"handle_timeout_termination": False}
+    small: dict[str, Any] = {**TINY, "buffer_size": 60, "n_steps": n_steps, "replay_buffer_kwargs": kwargs}
+    model = ANGC("MlpPolicy", ScriptedEnv(step), **small)
+    for _ in range(12):
+        model.learn(36)
+    buffer = model.replay_buffer
+    assert isinstance(buffer, ReplayBuffer)
+    assert not buffer.timeouts.any()
+    if n_steps == 1:
+        assert np.array_equal(buffer._get_samples(np.arange(60)).dones[:, 0].numpy(), buffer.dones[:, 0])
 
 
 def test_subclass_of_a_user() -> None:

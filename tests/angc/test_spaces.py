@@ -46,6 +46,8 @@ SPACES: dict[str, spaces.Space[Any]] = {
     "integers": spaces.Box(-5, 5, (3,), np.int32),
     "Discrete": spaces.Discrete(5),
     "MultiDiscrete": spaces.MultiDiscrete([3, 2, 4]),
+    "MultiDiscrete of bytes": spaces.MultiDiscrete([3, 2, 4], dtype=np.uint8),
+    "MultiDiscrete of small integers": spaces.MultiDiscrete([3, 2, 4], dtype=np.int16),
     "MultiBinary": spaces.MultiBinary(6),
     "Dict": spaces.Dict(
         {

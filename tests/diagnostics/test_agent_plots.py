@@ -166,8 +166,11 @@ def test_callback_draws_what_fits(model: ANGC) -> None:
         callback = plots.PlotsCallback(frequency=10**9)
         ANGC(env, **TINY, **arguments).learn(100, callback=callback)
         assert set(callback.figures()) == expected
-    with pytest.raises(ValueError, match="frequency=0 is not allowed: it must be at least 1"):
+    with pytest.raises(ValueError, match="frequency=0 is not allowed: it must be an integer of at least 1"):
         plots.PlotsCallback(frequency=0)
+    wrong: Any = "1000"
+    with pytest.raises(ValueError, match="frequency='1000' is not allowed"):
+        plots.PlotsCallback(frequency=wrong)
 
 
 def test_what_cannot_be_drawn_is_told(model: ANGC, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +183,12 @@ def test_what_cannot_be_drawn_is_told(model: ANGC, monkeypatch: pytest.MonkeyPat
         plots.plot_surprise(ANGC(Parts(), **TINY).learn(100))
     with pytest.raises(ValueError, match="the best of a Discrete's actions is drawn"):
         plots.plot_action_values(ANGC("Pendulum-v1", **TINY))
+    with pytest.raises(ValueError, match=r"names=.* is not allowed: it must be None, or two names"):
+        plots.plot_surprise(model, names=["position"])
+    with pytest.raises(ValueError, match="resolution=1 is not allowed: it must be an integer of at least 2"):
+        plots.plot_action_values(model, resolution=1)
+    with pytest.raises(ValueError, match="train with alpha_epistemic above 0, here it is 0"):
+        plots.plot_surprise(ANGC("CartPole-v1", alpha_epistemic=0, **TINY).learn(100))
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"sb3_angc\[plots\]"):
         plots.plot_weights(model)

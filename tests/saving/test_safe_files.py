@@ -136,6 +136,40 @@ def test_spaces(space: spaces.Space[Any]) -> None:
     assert _decode_space(json.loads(json.dumps(_encode_space(space)))) == space
 
 
+def test_parts_of_an_observation_keep_their_order(tmp_path: Path) -> None:
+    """Gymnasium keeps the order of keyword arguments, and sorts that of a dict."""
+
+    class Reversed(Parts):
+        observation_space = spaces.Dict(b=spaces.Box(0, 1, (1,)), a=spaces.Box(0, 1, (1,)))
+
+    model = ANGC(Reversed(), **TINY).learn(100)
+    model.save_safe(tmp_path / "agent")
+    loaded = ANGC.load_safe(tmp_path / "agent", env=Reversed())
+    assert isinstance(loaded.observation_space, spaces.Dict)
+    assert list(loaded.observation_space.spaces) == ["b", "a"]
+    seen = {"a": np.full(1, 0.2, np.float32), "b": np.full(1, 0.7, np.float32)}
+    assert th.equal(loaded.policy.q_values(seen), model.policy.q_values(seen))
+
+
+def test_a_folder_of_the_files_name_is_passed_by(tmp_path: Path) -> None:
+    (tmp_path / "agent").mkdir()
+    ANGC("CartPole-v1", **TINY).save_safe(tmp_path / "agent")
+    assert ANGC.load_safe(tmp_path / "agent").gamma == 0.99
+    with pytest.raises(FileNotFoundError, match=r"other, .*other\.safetensors, .*agent\.safetensors"):
+        ANGC.load_safe(tmp_path / "other")
+
+
+def test_the_number_of_steps_is_kept(tmp_path: Path, saved: Path) -> None:
+    ANGC.tuned("MountainCar-v0").save_safe(tmp_path / "tuned")
+    assert ANGC.load_safe(tmp_path / "tuned").budget == 120_000
+    header, body = header_of(saved)
+    content = json.loads(header["__metadata__"]["sb3_angc"])
+    del content["counters"]["budget"]  # as earlier files
+    header["__metadata__"]["sb3_angc"] = json.dumps(content)
+    write(saved, header, body)
+    assert ANGC.load_safe(saved).budget == 50_000
+
+
 class Own(ANGCPolicy):
     pass
 
