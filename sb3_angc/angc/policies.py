@@ -64,8 +64,7 @@ class ANGCPolicy(BasePolicy):
     :param circuit: Preset of both circuits, a name in ``sb3_angc.circuit.PRESETS``
     :param circuit_kwargs: Settings of both circuits that override the preset's, see
         ``sb3_angc.circuit.CircuitSettings``. Where none is given, ``output_precision`` of ``"settled"`` is
-        0.001, ``max_relative_discrepancy`` of its controller 3, and ``output_init_scale`` of a controller
-        whose weights have no norm 0.1.
+        0.001, and ``output_init_scale`` of a controller whose weights have no norm 0.1.
     :param normalize_features: Whether the circuits see features scaled to mean 0 and standard
         deviation 1 over the replayed batches. Pixels are never scaled so: divided by 255 they are of
         one scale already, and a scale of their own for each would magnify those that hardly change.

@@ -22,10 +22,6 @@ INITIAL_SCALE = 0.1
 # ``1 / (1 + pi |g|^2)``: with a larger one, values that were overestimated where the gradient ``g`` is large
 # are hardly corrected, and grow from target to target.
 OUTPUT_PRECISION = 0.001
-# Limit on a controller's errors where the preset is "settled". Without it, the few transitions on which a
-# task is won or lost set the rate at which all else is learned. The generator has none: its errors are the
-# epistemic reward.
-MAX_RELATIVE_DISCREPANCY = 3.0
 
 
 def agent_settings(preset: str, circuit: str, circuit_kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,8 +34,6 @@ def agent_settings(preset: str, circuit: str, circuit_kwargs: Mapping[str, Any])
     found: dict[str, Any] = {}
     if preset == "settled":
         found["output_precision"] = OUTPUT_PRECISION
-        if circuit == "controller":
-            found["max_relative_discrepancy"] = MAX_RELATIVE_DISCREPANCY
     # A norm takes no other scale than 1.
     if circuit == "controller" and make_settings(preset, **circuit_kwargs).weight_norm is None:
         found["output_init_scale"] = INITIAL_SCALE

@@ -57,17 +57,6 @@ def test_values_start_near_zero_where_nothing_else_is_said() -> None:
     assert start(weight_norm=2.0).controller.settings.output_init_scale == 1
 
 
-def test_errors_of_the_controller_alone_are_limited_where_nothing_else_is_said() -> None:
-    def limits(**policy_kwargs: Any) -> list[float | None]:
-        policy = ANGC("CartPole-v1", policy_kwargs=policy_kwargs, device="cpu").policy
-        return [each.settings.max_relative_discrepancy for each in (policy.controller, policy.generator)]
-
-    assert limits() == [3, None]
-    assert limits(circuit="ngc") == [None, None]  # a limit that samples share is not local
-    assert limits(circuit_kwargs={"max_relative_discrepancy": None}) == [None, None]
-    assert limits(circuit_kwargs={"max_relative_discrepancy": 2.0}) == [2, 2]
-
-
 @pytest.mark.parametrize("circuit", ["settled", "paper", "released"])
 def test_no_backpropagation_anywhere(circuit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:

@@ -319,19 +319,6 @@ def test_a_file_of_version_0_1_means_what_it_meant(tmp_path: Path) -> None:
     assert th.equal(*(agent.policy.q_values(observations) for agent in (model, loaded)))
 
 
-@pytest.mark.parametrize(("file_format", "limit"), [(3, None), (4, 3.0)])
-def test_errors_have_the_limit_that_they_had(saved: Path, file_format: int, limit: float | None) -> None:
-    """Files of format 3 were written before a controller's errors had one by default."""
-    from safetensors.torch import load_file, save_file
-
-    header, _ = header_of(saved)
-    content = json.loads(header["__metadata__"]["sb3_angc"])
-    content["format"] = file_format
-    save_file(load_file(saved), saved, {"sb3_angc": json.dumps(content)})
-    loaded = ANGC.load_safe(saved, device="cpu")
-    assert loaded.policy.controller.settings.max_relative_discrepancy == limit
-
-
 def test_no_memory_is_taken_on_the_files_word_alone(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tensor of 32 kB names a layer size; two layers of it would take 256 MiB, the replay aside."""
     from safetensors.torch import load_file, save_file
