@@ -221,7 +221,7 @@ class PlotsCallback(MeasuringCallback):
     :param dimensions: Of the observation, for the first two figures
     :param names: Of these dimensions
     :param verbose: Verbosity level: 0 for no output, 1 for info messages, 2 for debug messages
-    :raises ValueError: If ``frequency`` is below 1
+    :raises ValueError: If ``frequency`` is not an integer of at least 1
     """
 
     def __init__(

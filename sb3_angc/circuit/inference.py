@@ -85,7 +85,7 @@ def initial_state(
         activities.append(phi.function(potentials[-1]))
         slopes.append(phi.derivative(potentials[-1]))
     predictions.append(bundles[-1].predict(activities[-1]))
-    output = settings.clamp(y, predictions[-1], clamped)
+    output = settings.clamp(y, predictions[-1])
     errors = layer_errors(settings, activities, potentials, output, predictions, clamped)
     at_projection = settings.initial_state == "projection" and settings.error_on == "potential"
     sizes = step_sizes(bundles, settings)

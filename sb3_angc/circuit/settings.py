@@ -52,9 +52,6 @@ class CircuitSettings:
         so that one far target does not outweigh all others: errors saturate as those of the Huber loss
         do (error clipping, Mnih et al. 2015, https://doi.org/10.1038/nature14236). Above 0, or
         ``None``, as in the papers.
-    :param max_relative_discrepancy: The same limit, in units of the root mean square of how far a batch's
-        clamped outputs are from their predictions: it falls as the circuit learns, and a rare large error
-        raises it. Above 0, or ``None``, as in the papers. Usual range: 1 to 5.
     :param error_on: What a hidden error compares with the prediction: the ``"activity"``
         ``phi(z)``, as in the papers, or the ``"potential"`` ``z``.
     :param initial_state: Hidden potentials before the first step: ``"zeros"``, or the
@@ -96,7 +93,6 @@ class CircuitSettings:
     error_scale: float = 0.5
     output_precision: float = 0.1
     max_discrepancy: float | None = None
-    max_relative_discrepancy: float | None = None
     error_on: ErrorOn = "potential"
     initial_state: InitialState = "projection"
     activation: str | Activation = "relu"
@@ -135,7 +131,7 @@ class CircuitSettings:
             require(name, scale, fits, f"1 where a norm is set, weight_norm={self.weight_norm!r}")
         for name in ("leak", "alignment_decay"):
             check_not_negative(name, getattr(self, name))
-        for name in ("weight_norm", "max_discrepancy", "max_relative_discrepancy"):
+        for name in ("weight_norm", "max_discrepancy"):
             value = getattr(self, name)
             require(name, value, value is None or _is_above_zero(value), "None or a number above 0")
         for name, allowed in _ORDER_NEEDS[self.order].items():
@@ -159,19 +155,15 @@ class CircuitSettings:
         """
         return self.initial_state == "projection" and self.error_on == "potential" and self.leak == 0
 
-    def clamp(self, y: th.Tensor, prediction: th.Tensor, clamped: th.Tensor | None = None) -> th.Tensor:
+    def clamp(self, y: th.Tensor, prediction: th.Tensor) -> th.Tensor:
         """
-        What an output is clamped at: ``y``, as far as the two limits allow.
+        What an output is clamped at: ``y``, as far as ``max_discrepancy`` allows.
 
         :param y: What it is to be, ``(batch, n_out)``
         :param prediction: What it is predicted to be, ``(batch, n_out)``
-        :param clamped: 1 where it is clamped, 0 where it is free; ``None``: all are clamped
         :return: ``(batch, n_out)``
         """
-        limit: float | th.Tensor | None = self.max_discrepancy
-        if self.max_relative_discrepancy is not None:
-            relative = self.max_relative_discrepancy * _root_mean_square(y - prediction, clamped)
-            limit = relative if limit is None else relative.clamp(max=limit)
+        limit = self.max_discrepancy
         if limit is None:
             return y
         clamp = th.clamp(y, prediction - limit, prediction + limit)
@@ -196,13 +188,6 @@ _ORDER_NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
     "simultaneous": {"step_rule": ("fixed", "spectral", "neuron")},
     "scheduled": {"step_rule": ("fixed",), "initial_state": ("projection",)},
 }
-
-
-def _root_mean_square(values: th.Tensor, counted: th.Tensor | None) -> th.Tensor:
-    """Over all entries, or those where ``counted`` is 1; 0 where none is."""
-    if counted is None:
-        return values.square().mean().sqrt()
-    return ((values * counted).square().sum() / counted.sum().clamp(min=1)).sqrt()
 
 
 def _is_above_zero(value: Any) -> bool:

@@ -15,7 +15,7 @@ class MeasuringCallback(BaseCallback):
 
     :param frequency: Environment steps between two calls
     :param verbose: Verbosity level: 0 for no output, 1 for info messages, 2 for debug messages
-    :raises ValueError: If ``frequency`` is below 1
+    :raises ValueError: If ``frequency`` is not an integer of at least 1
     """
 
     model: ANGC

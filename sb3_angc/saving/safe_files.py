@@ -140,8 +140,6 @@ def load_safe(
             raise ValueError(
                 f"its format is {content['format']}, and this version of sb3_angc reads up to {SAFE_FORMAT}"
             )
-        if content["format"] < 4:
-            _limit_no_errors(content["settings"])
         if content["format"] < 3:
             _complete(content["settings"], tensors)
         return _build(cls, content, tensors, _by_name(own_classes), env, device, kwargs)
@@ -149,13 +147,6 @@ def load_safe(
         raise
     except Exception as error:  # whatever wrong types and values lead to
         raise ValueError(f"{path} is not a safe file of ANGC that can be loaded: {error!r}") from error
-
-
-def _limit_no_errors(settings: dict[str, Any]) -> None:
-    """Say in a file of format 1 to 3 that its controller had no limit on errors."""
-    policy_kwargs = dict(settings["policy_kwargs"] or {})
-    circuit_kwargs = {"max_relative_discrepancy": None, **(policy_kwargs.get("circuit_kwargs") or {})}
-    settings["policy_kwargs"] = {**policy_kwargs, "circuit_kwargs": circuit_kwargs}
 
 
 def _complete(settings: dict[str, Any], tensors: dict[str, th.Tensor]) -> None:

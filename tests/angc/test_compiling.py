@@ -51,7 +51,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "policy_kwargs": {
             "net_arch": [16, 16],
             "epistemic_scale": "mean",
-            "circuit_kwargs": {"max_discrepancy": 1.0, "max_relative_discrepancy": 2.0, "inference_steps": 3},
+            "circuit_kwargs": {"max_discrepancy": 1.0, "inference_steps": 3},
         },
     },
     "actions as inputs": {"policy_kwargs": {"net_arch": [16, 16], "action_input": True}},

@@ -92,7 +92,6 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"init_scale": math.inf}, "init_scale=inf is not allowed"),
     ({"max_discrepancy": 0.0}, "max_discrepancy=0.0 is not allowed: it must be None or a number above 0"),
-    ({"max_relative_discrepancy": -1}, "max_relative_discrepancy=-1 is not allowed: it must be None or a"),
     (
         {"order": "outward"},
         "order='outward' is not allowed: it must be one of sweep, simultaneous, scheduled",

@@ -148,5 +148,5 @@ def test_callback_measures_again_when_training_starts_anew() -> None:
 
 
 def test_frequency_that_is_no_number_of_steps() -> None:
-    with pytest.raises(ValueError, match="frequency=0 is not allowed: it must be at least 1"):
+    with pytest.raises(ValueError, match="frequency=0 is not allowed: it must be an integer of at least 1"):
         CircuitDiagnosticsCallback(frequency=0)

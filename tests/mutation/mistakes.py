@@ -75,8 +75,6 @@ MUTANTS = [
     Mutant("circuit/settings.py", "CircuitSettings.error_gains", "1 / (2 * self.error_scale)", "1 / self.error_scale"),
     Mutant("circuit/settings.py", "CircuitSettings.error_gains", "gain * self.output_precision", "gain / self.output_precision"),
     Mutant("circuit/settings.py", "CircuitSettings.clamp", "clamp.add_(0 * y)", "clamp"),
-    Mutant("circuit/settings.py", "CircuitSettings.clamp", "relative.clamp(max=limit)", "relative"),
-    Mutant("circuit/settings.py", "_root_mean_square", "(values * counted).square().sum() / counted.sum().clamp(min=1)", "(values * counted).square().mean()"),
     Mutant("circuit/state.py", "CircuitState.total_discrepancy", "self.errors", "self.errors[:-1]"),
     Mutant("circuit/inference.py", "layer_errors", "value - prediction", "prediction - value"),
     Mutant("circuit/inference.py", "layer_errors", "errors[-1] *= clamped", "pass"),
@@ -86,7 +84,7 @@ MUTANTS = [
     Mutant("circuit/inference.py", "energy", "settings.leak / 2", "settings.leak"),
     Mutant("circuit/inference.py", "energy", "hidden and not state.at_projection", "hidden and state.at_projection"),
     Mutant("circuit/inference.py", "initial_state", "settings.initial_state == 'zeros'", "settings.initial_state == 'projection'"),
-    Mutant("circuit/inference.py", "initial_state", "settings.clamp(y, predictions[-1], clamped)", "y"),
+    Mutant("circuit/inference.py", "initial_state", "settings.clamp(y, predictions[-1])", "y"),
     Mutant("circuit/inference.py", "initial_state", "phi.derivative(potentials[-1])", "phi.function(potentials[-1])"),
     Mutant("circuit/inference.py", "settle", "settings.inference_steps or len(bundles)", "settings.inference_steps or 1"),
     # sweeps

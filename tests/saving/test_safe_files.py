@@ -300,7 +300,7 @@ def test_a_file_of_version_0_1_means_what_it_meant(tmp_path: Path) -> None:
     then = {
         "normalize_values": False,
         "epistemic_scale": "maximum",
-        "circuit_kwargs": {"output_precision": 0.1, "max_relative_discrepancy": None},
+        "circuit_kwargs": {"output_precision": 0.1},
     }
     model = ANGC("CartPole-v1", max_grad_norm=50.0, **{**TINY, "policy_kwargs": {**small, **then}}).learn(100)
     path = tmp_path / "agent.safetensors"
