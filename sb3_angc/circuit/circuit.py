@@ -86,6 +86,8 @@ class NGCCircuit(nn.Module):
                 matrix.mul_(self.settings.output_init_scale)
         self.normalize_weights()
         self._prepare(self.plain_synapses.values())
+        register_hook: Any = self.register_load_state_dict_post_hook  # torch has no types for it
+        register_hook(_find_norms)
 
     def _list_synapses(self) -> None:
         # Looking these up in the modules anew each time would cost more than small layers' products.
@@ -157,7 +159,10 @@ class NGCCircuit(nn.Module):
                 synapses._singular_vector.copy_(other.plain_synapses[name]._singular_vector)
 
     def track_norms(self) -> None:
-        """Follow the largest singular values, after weights have changed, where the step depends on them."""
+        """
+        Follow the largest singular values, after weights have changed, where the step depends on them. After
+        weights were put in by hand, twenty calls find them.
+        """
         if self.settings.step_rule == "spectral":
             for synapses in self.plain_synapses.values():
                 synapses.track_norm()
@@ -188,7 +193,9 @@ class NGCCircuit(nn.Module):
 
         :param x: Input, ``(batch, layer_sizes[0])``
         :return: Output, ``(batch, layer_sizes[-1])``
+        :raises ValueError: If the shape is another
         """
+        self._check_input(x)
         phi = get_activation(self.settings.activation).function
         activity = phi(x) if self.settings.activate_input else x
         *hidden, output = self.bundles
@@ -222,11 +229,12 @@ class NGCCircuit(nn.Module):
         :param x: Input, ``(batch, layer_sizes[0])``
         :param y: Output, ``(batch, layer_sizes[-1])``
         :param clamped: 1 where an output is clamped and 0 where it is left free, same shape as
-            ``y``; ``None`` clamps all
+            ``y``; ``None`` clamps all. (What lies between would weigh errors and energy differently.)
         :return: Activities, potentials and errors of every layer
         :raises ValueError: If a shape is not allowed, an input or an output (a free one, too) is not finite,
             or the circuit diverged: the layer is named
         """
+        self._check_input(x)
         shape = len(x), self.layer_sizes[-1]
         for argument, value in (("y", y), ("clamped", clamped)):
             if value is not None and tuple(value.shape) != shape:
@@ -235,8 +243,11 @@ class NGCCircuit(nn.Module):
         state = inference.settle(self.bundles, self.settings, x, y, clamped)
         # Python's check of one number takes a quarter of the time of torch's. (Compiled, a circuit that
         # diverges is found out by its updates, before it learns.)
-        if not th.compiler.is_compiling() and not math.isfinite(state.energies[-1].sum()):
-            self._raise_not_finite(state)
+        if not th.compiler.is_compiling():
+            if not math.isfinite(state.energies[-1].sum()):
+                self._raise_not_finite(state)
+            if self.settings.activate_input and not math.isfinite(x.sum()):  # phi may have made it finite
+                raise ValueError(f"{self.name} received an input that is not finite")
         return state
 
     def local_updates(self, state: CircuitState) -> dict[str, th.Tensor]:
@@ -264,6 +275,11 @@ class NGCCircuit(nn.Module):
             updates.update({f"{prefix}.{name}": change for name, change in changes.items()})
         return updates
 
+    def _check_input(self, x: th.Tensor) -> None:
+        if x.shape[1:] != (self.layer_sizes[0],):
+            found = tuple(x.shape)
+            raise ValueError(f"x of shape {found} is not allowed: it must be (batch, {self.layer_sizes[0]})")
+
     def _raise_not_finite(self, state: CircuitState) -> None:
         if not th.isfinite(state.activities[0]).all():
             raise ValueError(f"{self.name} received an input that is not finite")
@@ -280,3 +296,12 @@ class NGCCircuit(nn.Module):
 def _normalized(update: th.Tensor) -> th.Tensor:
     norm: th.Tensor = th.linalg.vector_norm(update).clamp(min=1e-12)
     return update / norm
+
+
+def _find_norms(circuit: NGCCircuit, _: Any) -> None:
+    """Weights of a circuit that did not follow its largest singular values: find them."""
+    if circuit.settings.step_rule == "spectral":
+        for synapses in circuit.plain_synapses.values():
+            if (synapses._singular_vector == synapses._singular_vector[0]).all():
+                for _step in range(FIRST_ITERATIONS):
+                    synapses.track_norm()

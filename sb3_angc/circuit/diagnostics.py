@@ -63,10 +63,9 @@ def diagnose(
     settings, bundles = circuit.settings, circuit.bundles
     start = initial_state(bundles, settings, x, y, clamped)
     state = circuit.settle(x, y, clamped)
-    drive_at_start, residual = (
-        [_mean_norm(pressure) for pressure in pressures(bundles, settings, each)] for each in (start, state)
-    )
-    largest = max(drive_at_start, default=0.0)  # at the projection, the last hidden layer alone is driven
+    at_start = [_mean_norm(pressure) for pressure in pressures(bundles, settings, start)]
+    residual = [_mean_norm(pressure) for pressure in pressures(bundles, settings, state)]
+    largest = max(at_start, default=0.0)  # at the projection, the last hidden layer alone is driven
     return CircuitDiagnostics(
         energy=layer_energies(settings, state),
         error_norm=[_mean_norm(error) for error in state.errors],
@@ -87,7 +86,7 @@ def layer_energies(settings: CircuitSettings, state: CircuitState) -> list[float
     :return: ``beta_e |e|^2`` of each layer that is predicted, divided by the precision at the output, mean
         over the batch
     """
-    gains = settings.error_gains(len(state.errors))
+    gains = [settings.hidden_gain] * len(state.potentials) + [settings.output_gain]
     return [
         float(error.square().sum(1).mean()) / (2 * gain)
         for error, gain in zip(state.errors, gains, strict=True)

@@ -109,15 +109,11 @@ def layer_errors(
     :param predictions: ``zbar``, of hidden layers and output. Other parameters and the result as in
         :class:`~sb3_angc.circuit.state.CircuitState`
     """
-    hidden = activities[1:] if settings.error_on == "activity" else potentials
-    gains = settings.error_gains(len(predictions))
-    errors = [
-        times(gain, value - prediction)
-        for gain, value, prediction in zip(gains, [*hidden, output], predictions, strict=True)
-    ]
-    if clamped is not None:
-        errors[-1] *= clamped
-    return errors
+    values = activities[1:] if settings.error_on == "activity" else potentials
+    *predicted, predicted_output = predictions
+    hidden = [times(settings.hidden_gain, v - zbar) for v, zbar in zip(values, predicted, strict=True)]
+    at_output = times(settings.output_gain, output - predicted_output)
+    return [*hidden, at_output if clamped is None else at_output * clamped]
 
 
 def energy(settings: CircuitSettings, state: CircuitState) -> th.Tensor:
@@ -126,10 +122,9 @@ def energy(settings: CircuitSettings, state: CircuitState) -> th.Tensor:
     ``|e|^2`` is divided by its precision, and the second sum is over hidden layers.
     """
     *hidden, output = state.errors
-    hidden_gain, output_gain = settings.error_gains(2)
-    terms = [squared_norm(output) / (2 * output_gain)]
+    terms = [squared_norm(output) / (2 * settings.output_gain)]
     if hidden and not state.at_projection:
-        terms.append(total([squared_norm(error) for error in hidden]) / (2 * hidden_gain))
+        terms.append(total([squared_norm(error) for error in hidden]) / (2 * settings.hidden_gain))
     if settings.leak > 0:
         terms += [settings.leak / 2 * squared_norm(potential) for potential in state.potentials]
     return total(terms)
@@ -170,7 +165,7 @@ def sweep(
         gain = gain.masked_fill(overflows, 0)
         change = Change(*([part.masked_fill(overflows, 0) for part in parts] for parts in change))
     x, *activities = state.activities
-    gains = settings.error_gains(len(bundles))
+    gains = [settings.hidden_gain] * len(activities) + [settings.output_gain]
     return replace(
         state,
         at_projection=False,
@@ -231,8 +226,7 @@ def line_search(settings: CircuitSettings, state: CircuitState, change: Change) 
     if not state.at_projection:
         slopes += [th.linalg.vecdot(e, d) for e, d in zip(state.errors[:-1], change.mismatches, strict=False)]
     *hidden, output = (squared_norm(mismatch) for mismatch in change.mismatches)
-    hidden_gain, output_gain = settings.error_gains(2)
-    curvatures = [times(hidden_gain, total(hidden)), output_gain * output]
+    curvatures = [times(settings.hidden_gain, total(hidden)), settings.output_gain * output]
     if settings.leak > 0:
         for potential, dz in zip(state.potentials, change.potentials, strict=True):
             slopes.append(settings.leak * th.linalg.vecdot(potential, dz))
@@ -274,15 +268,17 @@ def step_sizes(bundles: Sequence[Bundle], settings: CircuitSettings) -> list[flo
     1 in the first hidden layer, whose prediction does not move; the 1 of the second is 0, and all of it
     multiplied by ``pi``, before the output, which does not move. ``diag(h)`` minus the Hessian has no
     negative eigenvalue, so that with ``E = W.T`` steps up to twice ``1 / h`` lower the energy (of activations
-    that are piecewise linear, between two kinks).
+    that are piecewise linear, between two kinks). ``sigma`` is an estimate from below, by power iteration:
+    with "spectral" that holds for steps somewhat shorter than twice ``1 / h``.
     """
-    beta, gains = settings.step_size, settings.error_gains(len(bundles))
+    beta = settings.step_size
     if settings.step_rule not in ("spectral", "neuron"):
         return [beta] * (len(bundles) - 1)
     sizes: list[float | th.Tensor] = []
     predicted: float | th.Tensor = 1.0
     for layer, bundle in enumerate(bundles[1:], start=1):
-        moves = 1.0 if layer < len(bundles) - 1 else 0.0
+        last = layer == len(bundles) - 1
+        moves = 0.0 if last else 1.0
         own = predicted
         if settings.step_rule == "neuron":
             predicted = moves + bundle.incoming()
@@ -291,7 +287,8 @@ def step_sizes(bundles: Sequence[Bundle], settings: CircuitSettings) -> list[flo
             sigma = bundle.squared_spectral_norm().sqrt()
             predicted = moves + sigma
             caused = sigma * predicted
-        sizes.append(beta / (gains[layer - 1] * own + gains[layer] * caused + settings.leak))
+        gain = settings.output_gain if last else settings.hidden_gain
+        sizes.append(beta / (settings.hidden_gain * own + gain * caused + settings.leak))
     return sizes
 
 
@@ -311,7 +308,7 @@ def step_simultaneously(
     activities = [state.activities[0], *(phi(z) for z in potentials)]
     # What the clamped input predicts does not change: it is what the first error was measured from.
     first = state.activities[1] if settings.error_on == "activity" else state.potentials[0]
-    predictions = [first - state.errors[0] / settings.error_gains(len(bundles))[0]]
+    predictions = [first - state.errors[0] / settings.hidden_gain]
     predictions += [bundle.predict(a) for bundle, a in zip(bundles[1:], activities[1:], strict=True)]
     errors = layer_errors(settings, activities, potentials, state.output, predictions, state.clamped)
     return replace(state, activities=activities, potentials=potentials, errors=errors, at_projection=False)
@@ -335,7 +332,7 @@ def step_on_schedule(
     if settings.error_on == "activity":
         phi = get_activation(settings.activation).function
         move = phi(potentials[hidden]) - phi(state.potentials[hidden])
-    errors[hidden] = errors[hidden] + settings.error_gains(len(bundles))[hidden] * move
+    errors[hidden] = errors[hidden] + settings.hidden_gain * move
     return replace(state, potentials=potentials, errors=errors, at_projection=False)
 
 

@@ -10,6 +10,7 @@ import torch as th
 
 from sb3_angc.circuit.circuit import NGCCircuit
 from sb3_angc.circuit.rules import Options, Rule, State
+from sb3_angc.common.checks import is_number, require
 
 Updates = Mapping[str, th.Tensor]
 
@@ -30,12 +31,14 @@ def learn(
         circuits of the optimizer do not change.
     :param optimizer: Any torch optimizer over the circuits' parameters, but LBFGS, which asks for a
         closure. With ``maximize=True`` it takes the updates as they are; otherwise it gets a copy with the
-        sign turned.
+        sign turned. Other parameters that it holds do not move, and lose their gradients.
     :param max_norm: The updates of each circuit are scaled down so that their joint norm is at most this, in
         the unit of the gradient of half the squared error: updates are about ``pi / (2 beta_e)`` of it
     :raises ValueError: If an update is not finite: the circuit is named, and no weight of any has changed. If
-        the optimizer's groups of parameters differ in their learning rate or in ``maximize``
+        the optimizer holds nothing of a circuit, or its groups of parameters differ in their learning rate or
+        in ``maximize``
     """
+    require("max_norm", max_norm, is_number(max_norm) and max_norm > 0, "a number above 0")
     factors = scales({circuit: float(joint_norm(its)) for circuit, its in updates.items()}, max_norm)
     group, *others = optimizer.param_groups
     for name in ("lr", "maximize"):
@@ -44,6 +47,10 @@ def learn(
     # Or circuits that learned last time would move once more
     for parameter in itertools.chain.from_iterable(each["params"] for each in optimizer.param_groups):
         parameter.grad = None
+    held = {id(parameter) for each in optimizer.param_groups for parameter in each["params"]}
+    for circuit in updates:
+        if held.isdisjoint(map(id, circuit.prediction_parameters().values())):
+            raise ValueError(f"optimizer is not allowed: it holds no parameter of {circuit.name}")
     sign = 1.0 if group.get("maximize", False) else -1.0
     for circuit, its in updates.items():
         factor = sign * factors[circuit]
@@ -119,7 +126,7 @@ def scales(norms: Mapping[NGCCircuit, float], max_norm: float) -> dict[NGCCircui
     for circuit, norm in norms.items():
         if not math.isfinite(norm):
             raise ValueError(f"{circuit.name} diverged: its local updates are not finite")
-    limits = {circuit: max_norm * circuit.settings.error_gains(1)[0] for circuit in norms}
+    limits = {circuit: max_norm * circuit.settings.output_gain for circuit in norms}
     return {circuit: min(limits[circuit] / norm, 1.0) if norm > 0 else 1.0 for circuit, norm in norms.items()}
 
 
@@ -155,7 +162,7 @@ def change_feedback(circuit: NGCCircuit, before: list[th.Tensor]) -> None:
 
 def decay(circuit: NGCCircuit, learning_rate: float | th.Tensor) -> None:
     """
-    Shrink ``W`` and ``E`` alike, so that what the two do not share dies out (Kolen & Pollack 1994): by the
+    Shrink ``W`` and ``E`` alike, so that what the two do not share shrinks (Kolen & Pollack 1994): by the
     learning rate times ``alignment_decay * exp(-learning_time / alignment_time)``.
 
     :param circuit: The circuit, whose learning time goes on by the learning rate

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch as th
 
 from sb3_angc.circuit.activations import Activation, get_activation
-from sb3_angc.common.checks import check_not_negative, is_integer, is_number, require
+from sb3_angc.common.checks import check_boolean, check_not_negative, is_integer, is_number, require
 
 StepRule = Literal["fixed", "spectral", "neuron", "line_search"]
 Order = Literal["sweep", "simultaneous", "scheduled"]
@@ -46,7 +46,7 @@ class CircuitSettings:
     :param error_scale: ``beta_e``: errors are discrepancies divided by ``2 beta_e``. Above 0.
     :param output_precision: ``pi``, above 0: errors of the clamped output are multiplied by it. 1 is
         the papers'. The smaller it is, the less the states move and the more evenly all samples count:
-        at equilibrium a single output's error is ``pi / (1 + pi |g|^2)`` of its discrepancy, with
+        at equilibrium a single output's error is ``pi / (2 beta_e (1 + pi |g|^2))`` of its discrepancy,
         ``g`` the gradient of that output with respect to the states. Usual range: 0.001 to 1.
     :param max_discrepancy: An output is clamped at most this far from its prediction before settling,
         so that one far target does not outweigh all others: errors saturate as those of the Huber loss
@@ -71,7 +71,8 @@ class CircuitSettings:
         equal changes and equal decay ``E`` turns towards ``W``'s transpose (Kolen & Pollack 1994;
         Akrout et al. 2019, https://arxiv.org/abs/1904.05391). Usual range: 0 to 5.
     :param alignment_time: Summed learning rate after which the decay has fallen to ``1/e``:
-        alignment is needed early, and the decay acts as a weight decay later. Above 0; may be infinite.
+        alignment is needed early, and the decay acts as a weight decay later. What ``W`` and ``E`` do not
+        share shrinks to ``exp(-alignment_decay * alignment_time)`` of what it was. Above 0; may be infinite.
     :param modulation: ``M_W`` and ``M_E``, scaling each neuron's update by its share of the
         synaptic weight
     :param normalize_updates: Whether each update is divided by its Frobenius norm
@@ -115,7 +116,8 @@ class CircuitSettings:
         for name, allowed in _CHOICES.items():
             require(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
         steps = self.inference_steps
-        require("inference_steps", steps, steps is None or is_integer(steps, 1), "an integer of at least 1")
+        fits = steps is None or is_integer(steps, 1)
+        require("inference_steps", steps, fits, "None or an integer of at least 1")
         patterns = self.mirror_patterns
         require("mirror_patterns", patterns, is_integer(patterns, 0), "an integer of at least 0")
         for name in ("step_size", "error_scale", "output_precision", "feedback_rate"):
@@ -133,7 +135,10 @@ class CircuitSettings:
             check_not_negative(name, getattr(self, name))
         for name in ("weight_norm", "max_discrepancy"):
             value = getattr(self, name)
-            require(name, value, value is None or _is_above_zero(value), "None or a number above 0")
+            fits = value is None or (_is_above_zero(value) and value < math.inf)
+            require(name, value, fits, "None or a finite number above 0")
+        for name in ("activate_input", "use_derivatives", "modulation", "normalize_updates", "bias"):
+            check_boolean(name, getattr(self, name))
         for name, allowed in _ORDER_NEEDS[self.order].items():
             value = getattr(self, name)
             needed = f"{' or '.join(map(repr, allowed))} with order={self.order!r}"
@@ -143,10 +148,15 @@ class CircuitSettings:
                 "step_size", self.step_size, self.step_size <= 2, "at most 2 with step_rule='line_search'"
             )
 
-    def error_gains(self, n_layers: int) -> list[float]:
-        """What each predicted layer's discrepancy is multiplied by: ``1 / (2 beta_e)``, and ``pi``."""
-        gain = 1 / (2 * self.error_scale)
-        return [gain] * (n_layers - 1) + [gain * self.output_precision]
+    @property
+    def hidden_gain(self) -> float:
+        """What a hidden layer's discrepancy is multiplied by to make its error: ``1 / (2 beta_e)``."""
+        return 1 / (2 * self.error_scale)
+
+    @property
+    def output_gain(self) -> float:
+        """The same of the output: ``pi / (2 beta_e)``."""
+        return self.hidden_gain * self.output_precision
 
     @property
     def settles_at_projection(self) -> bool:

@@ -15,7 +15,8 @@ class CircuitState:
     The layers of a circuit on one batch, from input to output; each entry of a list is a tensor of shape
     ``(batch, layer size)``.
 
-    :param activities: ``phi(z)`` of the layers that predict: the clamped input, then the hidden layers
+    :param activities: ``phi(z)`` of the layers that predict: the clamped input, then the hidden layers. After
+        sweeps, its value on the tangent at the projection
     :param potentials: ``z`` of the hidden layers
     :param errors: ``e`` of the layers that are predicted, hidden layers and output: the scaled mismatch with
         the prediction

@@ -65,7 +65,7 @@ def test_tied_feedback_has_no_error_weights() -> None:
 
 
 BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
-    ({"inference_steps": 0}, "inference_steps=0 is not allowed: it must be an integer of at least 1"),
+    ({"inference_steps": 0}, "inference_steps=0 is not allowed: it must be None or an integer of at least 1"),
     ({"inference_steps": 2.0}, "inference_steps=2.0 is not allowed"),
     ({"inference_steps": True}, "inference_steps=True is not allowed"),
     ({"step_size": 0}, "step_size=0 is not allowed: it must be a finite number above 0"),
@@ -76,6 +76,12 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"step_size": math.nan}, "step_size=nan is not allowed"),
     ({"leak": -0.1}, "leak=-0.1 is not allowed: it must be a finite number of at least 0"),
     ({"leak": math.inf}, "leak=inf is not allowed"),
+    ({"weight_norm": math.inf}, "weight_norm=inf is not allowed: it must be None or a finite number above 0"),
+    ({"max_discrepancy": math.inf}, "max_discrepancy=inf is not allowed"),
+    *(
+        ({name: "False"}, f"{name}='False' is not allowed: it must be True or False")
+        for name in ("activate_input", "use_derivatives", "modulation", "normalize_updates", "bias")
+    ),
     ({"error_scale": 0.0}, "error_scale=0.0 is not allowed"),
     ({"output_precision": 0}, "output_precision=0 is not allowed: it must be a finite number above 0"),
     ({"mirror_patterns": -1}, "mirror_patterns=-1 is not allowed: it must be an integer of at least 0"),
@@ -91,7 +97,10 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
         "init_scale=0.5 is not allowed: it must be 1 where a norm is set",
     ),
     ({"init_scale": math.inf}, "init_scale=inf is not allowed"),
-    ({"max_discrepancy": 0.0}, "max_discrepancy=0.0 is not allowed: it must be None or a number above 0"),
+    (
+        {"max_discrepancy": 0.0},
+        "max_discrepancy=0.0 is not allowed: it must be None or a finite",
+    ),
     (
         {"order": "outward"},
         "order='outward' is not allowed: it must be one of sweep, simultaneous, scheduled",

@@ -42,7 +42,7 @@ def test_line_search_finds_the_lowest_energy(leak: float) -> None:
     gain = line_search(circuit.settings, state, change)
     assert gain.shape == (4, 1)
     assert (gain > 0).any()
-    gains = circuit.settings.error_gains(3)
+    gains = [circuit.settings.hidden_gain] * 2 + [circuit.settings.output_gain]
 
     def energy_at(step: th.Tensor) -> th.Tensor:
         errors = zip(gains, state.errors, change.mismatches, strict=True)
