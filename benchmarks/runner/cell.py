@@ -12,13 +12,16 @@ import importlib
 import io
 import json
 import os
+import re
 import shutil
+import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,12 +29,14 @@ from unittest import mock
 import numpy as np
 import torch as th
 from rl_zoo3 import exp_manager
+from stable_baselines3.common import callbacks
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import sync_envs_normalization
 
+from benchmarks.runner.errors import BenchmarkError
 from benchmarks.runner.provenance import provenance
 from benchmarks.runner.results import FORMAT, Result, write_json
 from benchmarks.runner.study import Cell, completed
@@ -54,14 +59,18 @@ class Stopwatch:
     def on(self, owner: type, method: str, name: str) -> Iterator[None]:
         """
         Time one method of a class for a while. (Of a class, because a model with a wrapped method
-        of its own cannot be saved, and the Zoo saves the best one in mid-run.)
+        of its own cannot be saved, and the Zoo saves the best one in mid-run.) A class without the
+        method, as ARS without ``train``, spends no time in it.
 
         :param owner: the class
         :param method: name of its method
         :param name: under what the seconds are added up
         """
-        original: Callable[..., Any] = getattr(owner, method)
         self.seconds.setdefault(name, 0.0)
+        if not hasattr(owner, method):
+            yield
+            return
+        original: Callable[..., Any] = getattr(owner, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
@@ -161,6 +170,7 @@ def run_cell(cell: Cell, folder: str) -> Result:
         stopwatch.on(Manager, "learn", "learn"),
         stopwatch.on(type(model), "train", "train"),
         stopwatch.on(EvalCallback, "on_step", "evaluate"),
+        mock.patch.object(callbacks, "evaluate_policy", partial(evaluate_checked, cell.environment)),
     ):
         manager.learn(model)
     curve_steps, curve_returns = read_curve(Path(manager.save_path))
@@ -194,8 +204,17 @@ def plain(settings: dict[str, Any]) -> dict[str, Any]:
 
     :param settings: the Zoo's
     """
-    held: dict[str, Any] = json.loads(json.dumps(settings, default=str), parse_constant=str)
+    held: dict[str, Any] = json.loads(json.dumps(settings, default=as_text), parse_constant=str)
     return held
+
+
+def as_text(value: object) -> str:
+    """
+    An object without its address in memory, which is another one in every process.
+
+    :param value: the object
+    """
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))
 
 
 def read_curve(folder: Path) -> tuple[list[int], list[list[float]]]:
@@ -206,7 +225,35 @@ def read_curve(folder: Path) -> tuple[list[int], list[list[float]]]:
     :return: steps, and for each the returns of its episodes
     """
     with np.load(folder / "evaluations.npz") as log:
-        return log["timesteps"].tolist(), np.round(log["results"], 3).tolist()
+        return log["timesteps"].tolist(), [stored(returns) for returns in log["results"]]
+
+
+def stored(returns: Iterable[float]) -> list[float]:
+    """
+    Returns to seven digits, however small they are.
+
+    :param returns: of some episodes
+    """
+    return [float(f"{value:.7g}") for value in returns]
+
+
+def evaluate_checked(environment: str, model: BaseAlgorithm, *more: Any, **settings: Any) -> Any:
+    """
+    SB3's ``evaluate_policy``; a return that is not finite, which no result can hold, ends the run at once.
+
+    :param environment: Gymnasium id
+    :param model: the agent
+    :param more: SB3's
+    :param settings: SB3's, with the returns of the episodes asked for
+    """
+    returns, lengths = evaluate_policy(model, *more, **settings)
+    for value in np.asarray(returns):
+        if not np.isfinite(value):
+            raise BenchmarkError(
+                f"{environment}: an episode evaluated after {model.num_timesteps} steps has a return of "
+                f"{value}, returns must be finite numbers"
+            )
+    return returns, lengths
 
 
 def steps_to_threshold(steps: list[int], returns: list[list[float]], threshold: float) -> int | None:
@@ -235,11 +282,16 @@ def evaluate_last_policy(cell: Cell, manager: Manager, model: BaseAlgorithm) -> 
     training_env = model.get_env()
     assert training_env is not None
     sync_envs_normalization(training_env, env)
-    returns, _ = evaluate_policy(
-        model, env, cell.last_policy_episodes, deterministic=True, return_episode_rewards=True
+    returns, _ = evaluate_checked(
+        cell.environment,
+        model,
+        env,
+        cell.last_policy_episodes,
+        deterministic=True,
+        return_episode_rewards=True,
     )
     env.close()
-    return {"seed": LAST_POLICY_SEED, "returns": np.round(returns, 3).tolist()}
+    return {"seed": LAST_POLICY_SEED, "returns": stored(returns)}
 
 
 def exit_with_parent(folder: str) -> None:
@@ -259,6 +311,8 @@ def exit_with_parent(folder: str) -> None:
 
 def main() -> None:
     """Run the cell given on standard input."""
+    # The Zoo takes an interrupt for the end of training: a run that was cut short would count as done.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     cell = Cell(**json.loads(sys.stdin.readline()))
     # The activity of a dying circuit shrinks to numbers that take the processor four times as long as others.
     th.set_flush_denormal(True)

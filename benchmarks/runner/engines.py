@@ -73,11 +73,13 @@ class CellProcess:
     def result(self) -> Result:
         """Wait for the end and return the result, or the record of a failure."""
         status = self.process.wait()
-        if status == 0:
+        # An environment may call sys.exit(0): then the process ends well, and there is no result.
+        if status == 0 and self.output.exists():
             result: Result = read_json(self.output)
         else:
             lines = self.log.read_text(errors="replace").splitlines()
-            result = failure(self.cell, f"exit status {status}", lines[-ERROR_LINES:])
+            error = f"exit status {status}" + (", but no result" if status == 0 else "")
+            result = failure(self.cell, error, lines[-ERROR_LINES:])
         self.close()
         return result
 

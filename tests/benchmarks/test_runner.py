@@ -325,6 +325,7 @@ def test_the_smallest_numbers_count_as_zero_in_the_process_of_a_cell(
     smallest = th.tensor(1e-40)
     monkeypatch.setattr(runner_cell, "run_cell", lambda *_: {"half": float(smallest / 2)})
     monkeypatch.setattr(runner_cell, "exit_with_parent", lambda _: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest's own stays
     [cell] = parse_study(STUDY).cells
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(cell.as_dict())))
     monkeypatch.setattr("sys.argv", ["cell", str(tmp_path / "result.json")])
