@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch as th
 
-from benchmarks.runner.errors import Parser
+from benchmarks.runner.errors import BenchmarkError, Parser
 from benchmarks.runner.provenance import RUNS
 
 
@@ -32,5 +32,8 @@ def read(command: str, arguments: list[str], seeds: Sequence[int] = (0, 1, 2, 3,
         help=f"folder of raw results and tables (default: runs/{command})",
     )
     options = parser.parse_args(arguments)
+    twice = [seed for seed in options.seeds if options.seeds.count(seed) > 1]
+    if twice:
+        raise BenchmarkError(f"--seeds: {twice[0]} is named twice, and would count twice")
     th.set_num_threads(1)
     return options

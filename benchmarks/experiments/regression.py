@@ -204,8 +204,9 @@ def main(arguments: list[str]) -> int:
 
 def report(cells: dict[tuple[str, str, int], dict[str, Any]], seeds: list[int]) -> str:
     """:return: Tables of test errors and of cosines, in Markdown"""
+    shown = "Mean and 95 % t-interval over seeds" if len(seeds) > 1 else "One seed"
     lines = [
-        f"Mean and 95 % t-interval over seeds {seeds}; {HIDDEN} relu units, Adam, learning rate "
+        f"{shown} {seeds}; {HIDDEN} relu units, Adam, learning rate "
         f"{LEARNING_RATE} falling to 0, {STEPS} steps of {BATCH_SIZE}. "
         "Command: `python -m benchmarks regression`.",
         "",
@@ -267,5 +268,7 @@ def _twin(circuit: NGCCircuit) -> nn.Sequential:
 def _mean_and_interval(values: np.ndarray[Any, Any]) -> str:
     from scipy import stats
 
-    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else float("nan")
+    if len(values) == 1:  # which tells nothing of others
+        return f"{values.mean():.4f}"
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     return f"{values.mean():.4f} +/- {half:.4f}"

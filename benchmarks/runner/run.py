@@ -13,9 +13,19 @@ from benchmarks.runner.errors import BenchmarkError, Parser
 from benchmarks.runner.progress import Progress
 from benchmarks.runner.provenance import ROOT, RUNS
 from benchmarks.runner.results import Result, ResultsFolder, difference
-from benchmarks.runner.study import Study, read_study
+from benchmarks.runner.study import Cell, Study, read_study
 
 ENGINES = ("local", "ray")
+# What the Zoo and all algorithms add to mappings of a preset
+ADDED = {"normalize": ("gamma",), "replay_buffer_kwargs": ("n_steps", "gamma")}
+# What some algorithms add to policy_kwargs
+ADDED_TO_POLICIES = {
+    "a2c": ("optimizer_class", "optimizer_kwargs"),
+    "ddpg": ("n_critics",),
+    "qrdqn": ("optimizer_class", "optimizer_kwargs"),
+    "sac": ("use_sde",),
+    "tqc": ("use_sde",),
+}
 
 
 def check_names(study: Study) -> None:
@@ -30,17 +40,11 @@ def check_names(study: Study) -> None:
     from sb3_angc.zoo import register
 
     register()
-    try:
-        for package in study.cells[0].gym_packages:
-            importlib.import_module(package)
-    except ImportError as error:
-        raise BenchmarkError(f"gym_packages: {error}") from error
+    for package in study.cells[0].gym_packages:
+        check_module("gym_packages", package)
     for preset in sorted({cell.preset for cell in study.cells if cell.preset}):
         if not preset.endswith((".yml", ".yaml", ".py")):
-            try:
-                importlib.import_module(preset)
-            except ImportError as error:
-                raise BenchmarkError(f"preset: {error}") from error
+            check_module("preset", preset)
         # Cells run in the repository's root.
         elif not (ROOT / preset).exists():
             raise BenchmarkError(f"preset: there is no {ROOT / preset}")
@@ -48,6 +52,54 @@ def check_names(study: Study) -> None:
     for cell in study.cells:
         check_name("algorithm", cell.algorithm, ALGOS, f"use one of {', '.join(sorted(ALGOS))}")
         check_name("environment", cell.environment, gymnasium.registry, elsewhere)
+
+
+def check_module(what: str, name: str) -> None:
+    """
+    Refuse what is no module.
+
+    :param what: what names it
+    :param name: the module
+    """
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise BenchmarkError(f"{what}: {name!r} is no module, name it as in 'package.module'")
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise BenchmarkError(f"{what}: {error}") from error
+
+
+def check_settings(study: Study) -> None:
+    """
+    Refuse a study one of whose methods has no settings for a task, before anything runs.
+
+    :param study: the study
+    """
+    checked = set()
+    for cell in study.cells:
+        # Seeds share them.
+        if (cell.label, cell.environment) not in checked:
+            checked.add((cell.label, cell.environment))
+            settings_today(cell)
+
+
+def settings_today(cell: Cell) -> dict[str, Any]:
+    """
+    What a cell would be run with; a preset that gives it nothing is refused in a line.
+
+    :param cell: the run
+    """
+    from benchmarks.runner.cell import settings_of
+
+    try:
+        return settings_of(cell)
+    except Exception as error:  # a preset may be any code
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        preset = cell.preset or f"the default one of {cell.algorithm}"
+        raise BenchmarkError(
+            f"preset: {preset} gives no settings to {cell.label} on {cell.environment}, "
+            f"it must map that name or 'default' to them, with n_timesteps: {reason}"
+        ) from error
 
 
 def check_name(what: str, name: str, known: Iterable[str], otherwise: str) -> None:
@@ -73,18 +125,13 @@ def check_presets(study: Study, folder: ResultsFolder, results: Mapping[str, Res
     :param folder: where its results are
     :param results: what is done, by the name of its cell
     """
-    from benchmarks.runner.cell import settings_of
-
     for cell in study.cells:
         result = results.get(cell.name, {})
         if "settings" in result:  # a failed cell has none
-            try:
-                now = settings_of(cell)
-            except (KeyError, ValueError) as error:  # the preset has nothing for the task any more
-                folder.refuse(cell.name, str(error))
+            now = settings_today(cell)
             # The Zoo adds a policy where none is named.
             was = {
-                key: within(value, now.get(key))
+                key: as_given(key, value, now.get(key), cell.algorithm)
                 for key, value in result["settings"].items()
                 if key in now or key != "policy"
             }
@@ -92,16 +139,19 @@ def check_presets(study: Study, folder: ResultsFolder, results: Mapping[str, Res
                 folder.refuse(cell.name, changed)
 
 
-def within(was: Any, now: Any) -> Any:
+def as_given(key: str, was: Any, now: Any, algorithm: str) -> Any:
     """
-    Settings without the entries of mappings that today's lack: the Zoo and the algorithms add some.
+    A setting without what the Zoo and the algorithms are known to add to it, where today's lacks that.
 
-    :param was: as a result holds them
-    :param now: as they are
+    :param key: its name
+    :param was: as a result holds it
+    :param now: as it is
+    :param algorithm: the Zoo's name of the algorithm
     """
-    if isinstance(was, dict) and isinstance(now, dict):
-        return {key: within(value, now[key]) for key, value in was.items() if key in now}
-    return was
+    if not isinstance(was, dict) or not isinstance(now, dict):
+        return was
+    added = ADDED_TO_POLICIES.get(algorithm, ()) if key == "policy_kwargs" else ADDED.get(key, ())
+    return {name: value for name, value in was.items() if name in now or name not in added}
 
 
 def run_study(study: Study, folder: ResultsFolder, engine: Engine, retry_failed: bool = False) -> int:
@@ -176,6 +226,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     study = read_study(options.study)
     check_names(study)
+    check_settings(study)
     folder = ResultsFolder(options.output or RUNS / "studies" / study.name)
     engine = make_engine(options.engine, options.jobs, options.address)
     # Last, so that a command that is refused deletes nothing.

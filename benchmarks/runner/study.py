@@ -98,6 +98,24 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
 
 
+class StudyLoader(yaml.SafeLoader):
+    """YAML in which a key stands once: of two, PyYAML takes the last and says nothing."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """
+        Read a mapping, before others are merged into it.
+
+        :param anchor: its name in the file
+        """
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                line = node.start_mark.line + 1
+                raise BenchmarkError(f"the mapping in line {line} has the key {key.value!r} twice: keep one")
+        return node
+
+
 def read_study(path: Path) -> Study:
     """
     Read a study file. Nothing is imported here: algorithm and environment names are checked
@@ -106,13 +124,11 @@ def read_study(path: Path) -> Study:
     :param path: the YAML file
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse_study(yaml.load(path.read_text(encoding="utf-8"), StudyLoader))
     except OSError as error:
         raise BenchmarkError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BenchmarkError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
-    try:
-        return parse_study(data)
     except BenchmarkError as error:
         raise BenchmarkError(f"{path}: {error}") from error
 
@@ -194,8 +210,11 @@ def _list(data: Any, key: str) -> list[Any]:
 
 
 def _strings(data: Any, key: str) -> list[str]:
-    if not isinstance(data, list) or not all(isinstance(entry, str) for entry in data):
+    if not isinstance(data, list) or not all(isinstance(entry, str) and entry for entry in data):
         raise BenchmarkError(f"{key}: must be a list of names, not {data!r}")
+    twice = [entry for entry in data if data.count(entry) > 1]
+    if twice:
+        raise BenchmarkError(f"{key}: {twice[0]} is named twice")
     return data
 
 
@@ -239,6 +258,8 @@ def _tasks(data: Any) -> Iterator[tuple[str, Task]]:
         else dict.fromkeys(_strings(_list(data, "environments"), "environments"))
     )
     for environment, task in entries.items():
+        if not isinstance(environment, str):
+            raise BenchmarkError(f"environments: must be names, not {environment!r}")
         if task is not None:
             values = _mapping(task, f"environment {environment}", TASK_KEYS, required=TASK_KEYS)
             numbers = {key: _number(value, f"{environment}: {key}") for key, value in values.items()}
@@ -278,15 +299,29 @@ def _method(data: Any, common: dict[str, Any]) -> dict[str, Any]:
             raise BenchmarkError(
                 f"hyperparams: {key!r} must not be the text {number!r}: write {_as_number(number)}"
             )
-    label = str(entry.get("label", entry["algorithm"]))
-    if not slug(label):
-        raise BenchmarkError(f"label: {label!r} names files, use letters or digits")
+    algorithm = _typed(entry, "algorithm", str)
+    preset = _typed(entry, "preset", str) if "preset" in entry else None
+    if preset == "":
+        raise BenchmarkError("preset: must name a settings file or a module, not ''")
     return {
-        "algorithm": _typed(entry, "algorithm", str),
-        "label": label,
-        "preset": _typed(entry, "preset", str) if "preset" in entry else None,
+        "algorithm": algorithm,
+        "label": _label(entry.get("label", algorithm)),
+        "preset": preset,
         "hyperparams": hyperparams,
     }
+
+
+def _label(label: Any) -> str:
+    if not isinstance(label, str):  # an empty one is None for PyYAML, and no is False
+        raise BenchmarkError(f"label: must be text, not {label!r}: write it in quotes")
+    if not slug(label):
+        raise BenchmarkError(f"label: {label!r} names files, use letters or digits")
+    # Tables, and the figures' formulas
+    if any(sign in label for sign in "|$\n"):
+        raise BenchmarkError(
+            f"label: {label!r} must be one line without '|' and '$', which reports cannot show"
+        )
+    return label
 
 
 def _plain(value: Any) -> bool:

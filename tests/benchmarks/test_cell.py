@@ -91,7 +91,11 @@ def test_settings_that_are_infinite_are_held_as_text(tmp_path: Path) -> None:
 
 def test_finished_cells_are_refused_where_their_preset_has_changed(tmp_path: Path) -> None:
     preset = tmp_path / "preset.yml"
-    written = "{policy: MlpPolicy, gamma: 0.9, normalize: {norm_obs: true, norm_reward: false}}"
+    written = (
+        "{policy: MlpPolicy, gamma: 0.9, normalize: {norm_obs: true, norm_reward: false}, n_steps: 3, "
+        "replay_buffer_kwargs: {handle_timeout_termination: true}, "
+        "policy_kwargs: {optimizer_kwargs: {eps: 0.1}}}"
+    )
     preset.write_text(f"CartPole-v1: {written}")
     method = {"preset": str(preset), "hyperparams": {"policy_kwargs": {"net_arch": [8]}}}
     cell = make_cell(method, n_timesteps=60)
@@ -104,6 +108,19 @@ def test_finished_cells_are_refused_where_their_preset_has_changed(tmp_path: Pat
         (written.replace("gamma: 0.9, ", ""), "gamma was 0.9 and is '(not set)'"),
         (written.replace("gamma", "tau: 1.0, gamma"), "tau was '(not set)' and is 1.0"),
         (written.replace("norm_obs: true", "norm_obs: false"), "normalize.norm_obs was True and is False"),
+        (written.replace("norm_obs: true, ", ""), "normalize.norm_obs was True and is '(not set)'"),
+        (
+            written.replace("handle_timeout_termination: true", ""),
+            "replay_buffer_kwargs.handle_timeout_termination was True and is '(not set)'",
+        ),
+        (
+            written.replace("optimizer_kwargs: {eps: 0.1}", ""),
+            "policy_kwargs.optimizer_kwargs was {'eps': 0.1} and is '(not set)'",
+        ),
+        (
+            written.replace("eps: 0.1", ""),
+            "policy_kwargs.optimizer_kwargs.eps was 0.1 and is '(not set)'",
+        ),
     ):
         preset.write_text(f"CartPole-v1: {now}")
         with pytest.raises(
@@ -111,7 +128,7 @@ def test_finished_cells_are_refused_where_their_preset_has_changed(tmp_path: Pat
         ):
             run_study(study, folder, LocalEngine(1))
     preset.write_text("Acrobot-v1: {}")
-    with pytest.raises(BenchmarkError, match=r"with other settings, Hyperparameters not found .* delete "):
+    with pytest.raises(BenchmarkError, match=r"^preset: .* gives no settings to dqn .* not found"):
         run_study(study, folder, LocalEngine(1))
 
 

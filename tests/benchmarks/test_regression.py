@@ -12,6 +12,7 @@ pytest.importorskip("rl_zoo3", reason="RL Zoo is in the extra 'bench'")
 pytest.importorskip("sklearn", reason="scikit-learn is in the extra 'bench'")
 
 from benchmarks.experiments import regression
+from benchmarks.runner.errors import BenchmarkError
 from sb3_angc.circuit import NGCCircuit, learn
 
 
@@ -106,3 +107,18 @@ def test_committed_cells_count_as_done() -> None:
     for file in files:
         record = json.loads(file.read_text())
         assert record["setup"] == regression.setup(record["learner"]), file.name
+
+
+def test_seeds_count_once_and_one_has_no_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(regression, "STEPS", 4)
+    monkeypatch.setattr(regression, "CHECKPOINTS", (0, 4))
+    monkeypatch.setattr(regression, "DATASETS", {"digits": regression.digits})
+    with pytest.raises(BenchmarkError, match="--seeds: 0 is named twice"):
+        regression.main(["--seeds", "0", "0", "1", "--output", str(tmp_path)])
+    assert regression.main(["--seeds", "0", "--output", str(tmp_path)]) == 0
+    table = (tmp_path / "README.md").read_text()
+    assert table.startswith("One seed [0];")
+    assert "nan" not in table
+    assert "+/-" not in table
