@@ -22,6 +22,8 @@ RUN_FOR = {
     "evaluations": "evaluations of the curve",
     "evaluation_episodes": "episodes of an evaluation",
 }
+# Evaluations that are closer, as shares of the budget, are at one place of a figure.
+SAME_SHARE = 0.01
 
 
 class Comparison:
@@ -56,7 +58,10 @@ class Comparison:
                 "--retry-failed for what failed, or use --partial"
             )
         if not any(self.runs.values()):
-            raise BenchmarkError("no results yet: run the study first")
+            if not self.failed:
+                raise BenchmarkError("no results yet: run the study first")
+            errors = [line for line in self.missing if " failed: " in line]
+            raise BenchmarkError(f"no results, {len(errors)} cells failed, the first of them: {errors[0]}")
         for label, environment in self.runs:
             self._check_settings(label, environment)
 
@@ -117,6 +122,15 @@ class Comparison:
                     sentences.append(f"On {environment}, the runs differ in their {words}: {values}.")
         return sentences
 
+    def cut_short(self) -> list[str]:
+        """Runs that made fewer steps than they were given, with both numbers."""
+        return [
+            f"{Cell(**run['cell']).name} ({run['steps']} of {run['budget']})"
+            for runs in self.runs.values()
+            for run in runs
+            if run["steps"] < run["budget"]
+        ]
+
     @property
     def environments(self) -> list[str]:
         """The tasks, in the order of the studies."""
@@ -162,8 +176,18 @@ class Comparison:
         return sorted(set.intersection(*seeds))
 
     def complete_labels(self) -> list[str]:
-        """Methods with two seeds or more on every task: those that can be compared over all tasks."""
+        """Methods with the same two seeds or more on every task, which can be compared over all tasks."""
         return [label for label in self.labels if len(self.complete_seeds(label)) > 1]
+
+    def left_out(self) -> list[str]:
+        """Runs of these methods that are not compared so: their seed has no result on another task."""
+        return [
+            Cell(**run["cell"]).name
+            for label in self.complete_labels()
+            for task in self.environments
+            for run in self.results(label, task)
+            if run["cell"]["seed"] not in self.complete_seeds(label)
+        ]
 
     def scores(self, label: str) -> Array:
         """
@@ -191,21 +215,37 @@ class Comparison:
         steps = np.array(runs[0]["curve"]["steps"][:length], dtype=float)
         return steps, np.array([np.mean(run["curve"]["returns"][:length], axis=1) for run in runs])
 
+    def shares(self, label: str) -> Array:
+        """
+        When a method was evaluated, as shares of each task's budget.
+
+        :param label: one of ``complete_labels``
+        :return: tasks x evaluations, as many as the shortest curve has
+        """
+        shares = [
+            self.curves(label, task)[0] / self.results(label, task)[0]["budget"] for task in self.environments
+        ]
+        length = min(map(len, shares))
+        return np.array([share[:length] for share in shares])
+
+    def uneven(self) -> list[str]:
+        """Methods whose evaluations are at other shares of the budget on one task than on another."""
+        return [
+            label for label in self.complete_labels() if np.ptp(self.shares(label), axis=0).max() > SAME_SHARE
+        ]
+
     def score_curves(self, label: str) -> tuple[Array, Array]:
         """
         Normalized curves over the share of each task's budget.
 
-        :param label: one of ``complete_labels``
+        :param label: one of ``complete_labels`` that is not among ``uneven``
         :return: shares, and seeds x tasks x evaluations
         """
         seeds = self.complete_seeds(label)
-        shares: list[Array] = []
+        [shares, *_] = self.shares(label)
         columns = []
         for task in self.environments:
-            runs = self.results(label, task)
-            steps, returns = self.curves(label, task)
-            chosen = [run["cell"]["seed"] in seeds for run in runs]
-            columns.append(self.normalize(returns[chosen], task))
-            shares.append(steps / runs[0]["budget"])
-        length = min(len(share) for share in shares)
-        return shares[0][:length], np.stack([column[:, :length] for column in columns], axis=1)
+            _, returns = self.curves(label, task)
+            chosen = [run["cell"]["seed"] in seeds for run in self.results(label, task)]
+            columns.append(self.normalize(returns[chosen], task)[:, : len(shares)])
+        return shares, np.stack(columns, axis=1)

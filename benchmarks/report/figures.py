@@ -1,6 +1,6 @@
 """The report's figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,19 +36,19 @@ OWN = {
 MOST_METHODS = 6
 
 
-def color(comparison: Comparison, label: str) -> str:
+def color(labels: Sequence[str], label: str) -> str:
     """
-    A method's color, the same in every figure.
+    A method's color, the same in every figure that has the same methods in color.
 
-    :param comparison: the results
-    :param label: the method
+    :param labels: all methods that are in color
+    :param label: one of them
     """
     if label in OWN:
         return OWN[label]
-    taken = [OWN[other] for other in comparison.labels if other in OWN]
+    taken = [OWN[other] for other in labels if other in OWN]
     # Those of ANGC and DQN last
     free = [tone for tone in reversed(COLORS) if tone not in taken] or list(COLORS)
-    others = [other for other in comparison.labels if other not in OWN]
+    others = [other for other in labels if other not in OWN]
     return free[others.index(label) % len(free)]
 
 
@@ -101,7 +101,7 @@ def learning_curves(comparison: Comparison, baseline: str) -> Figure:
             if label in named:
                 # Of many, the intervals would cover each other.
                 shaded = named == comparison.labels or label == baseline
-                tone = color(comparison, label)
+                tone = color(named, label)
                 draw_band(panel, steps / 1000, estimate, tone, named.index(label), shaded)
                 ends[label] = float(estimate.value[-1])
             else:
@@ -111,7 +111,7 @@ def learning_curves(comparison: Comparison, baseline: str) -> Figure:
         lowest = max(lowest, task.random_return - 0.1 * (task.threshold - task.random_return))
         margin = 0.04 * (highest - lowest)
         panel.set_ylim(lowest - margin, highest + margin)
-        name_curves(panel, ends, {label: color(comparison, label) for label in ends}, PANEL)
+        name_curves(panel, ends, {label: color(named, label) for label in ends}, PANEL)
         panel.set_title(f"{environment}: return while training")
     panels[-1].set_xlabel("environment steps (thousands)")
     return figure
@@ -146,7 +146,7 @@ def last_policies(comparison: Comparison) -> Figure:
         margin = 0.04 * max(float(np.ptp(ends)), 1e-6)
         panel.set_xlim(ends.min() - margin, ends.max() + margin)
         for place, (label, values) in enumerate(returns.items()):
-            tone = color(comparison, label)
+            tone = color(comparison.labels, label)
             # A row's points are set apart where they would hide each other.
             rows = swarm(values, float(np.ptp(panel.get_xlim())) * point / (0.65 * WIDTH))
             step = min(point / row, 0.84 / max(float(np.ptp(rows)), 1.0))
@@ -185,7 +185,7 @@ def aggregates(comparison: Comparison, baseline: str) -> Figure:
     figure, panels = column([0.32 * len(rows) for rows in estimates.values()])
     for panel, (title, rows) in zip(panels, estimates.items(), strict=True):
         for place, (label, estimate) in enumerate(rows.items()):
-            interval_bar(panel, place, estimate, color(comparison, label))
+            interval_bar(panel, place, estimate, color(comparison.labels, label))
         label_rows(panel, [shown(label, 24) for label in rows])
         panel.set_title(title)
         panel.locator_params(axis="x", nbins=5)
@@ -314,10 +314,10 @@ def named_bands(
     height = 1.2 * PANEL
     figure, [axes] = column([height])
     for number, (label, (places, estimate)) in enumerate(curves.items()):
-        draw_band(axes, places, estimate, color(comparison, label), number)
+        draw_band(axes, places, estimate, color(comparison.labels, label), number)
     axes.set_ylim(*limits)
     ends = {label: float(estimate.value[-1]) for label, (_, estimate) in curves.items()}
-    name_curves(axes, ends, {label: color(comparison, label) for label in ends}, height)
+    name_curves(axes, ends, {label: color(comparison.labels, label) for label in ends}, height)
     return figure
 
 

@@ -19,8 +19,8 @@ FIGURES = {
     "differences": "The point is the difference of the means, the bar its interval. Blue is better than "
     "{baseline}, orange worse. Where a bar is grey, these seeds cannot tell.",
     "aggregates": "Right of the dotted line a method solves the average task{wins}.",
-    "profiles": "The higher a curve stays, the more runs have got that far. At its right end are those that "
-    "solve their task.",
+    "profiles": "The higher a curve stays, the more runs score above. Its right end is the share of runs "
+    "above their task's threshold; one exactly at it solves the task, too, but is not counted here.",
     "sample_efficiency": "The sooner a curve rises, the fewer steps a method needs. At the dotted line tasks "
     "count as solved.",
     "learning_curves": "The curve is the interquartile mean of the seeds, the shading its interval, the "
@@ -71,7 +71,8 @@ def draw(comparison: Comparison, baseline: str) -> dict[str, Figure]:
     if comparison.complete_labels():
         drawn["aggregates"] = figures.aggregates(comparison, baseline)
         drawn["profiles"] = figures.profiles(comparison)
-        drawn["sample_efficiency"] = figures.sample_efficiency(comparison)
+        if not comparison.uneven():
+            drawn["sample_efficiency"] = figures.sample_efficiency(comparison)
     return drawn
 
 
@@ -96,23 +97,32 @@ def text(comparison: Comparison, baseline: str, drawn: Sequence[str], title: str
         return [f"![{name.replace('_', ' ')}]({name}.svg)", f"*{caption}*"] if name in drawn else []
 
     left_out = [label for label in comparison.labels if label not in complete]
-    episodes = comparison.tasks[comparison.environments[0]].last_policy_episodes
     if title is None:
         title = " and ".join(map(drawing.shown, comparison.labels))
         if len(comparison.labels) > NAMED:
             title = f"{len(comparison.labels)} methods on {' and '.join(comparison.environments)}"
-    parts = [f"# {title}", INTRODUCTION.format(episodes=episodes)]
+    parts = [f"# {title}", INTRODUCTION.format(episodes=episodes(comparison))]
     if unequal := comparison.unequal():
         parts.append(" ".join(unequal))
+    if cut_short := comparison.cut_short():
+        parts.append(f"Ended before their budget, as by a callback or an interrupt: {', '.join(cut_short)}.")
     if comparison.missing:
         parts += ["## Missing", "\n".join(f"- {name}" for name in comparison.missing)]
     parts += ["## Last policy on each task", *image("differences"), *image("last_policies")]
     parts += [tables.last_policy(comparison), "## All tasks together"]
     if left_out:
-        parts.append(f"Not compared, for want of two seeds on every task: {', '.join(left_out)}.")
+        parts.append(f"Not compared, for want of the same two seeds on every task: {', '.join(left_out)}.")
+    if runs := comparison.left_out():
+        parts.append(f"Runs left out, as their seed has no result on another task: {', '.join(runs)}.")
     if complete:
         parts += [*image("aggregates"), tables.overall(comparison, baseline), *image("profiles")]
-    parts += ["## While training", *image("sample_efficiency"), *image("learning_curves")]
+    parts.append("## While training")
+    if not is_many and (uneven := comparison.uneven()):
+        parts.append(
+            "No figure of the score on all tasks: these were evaluated at other shares of the budget on one "
+            f"task than on another: {', '.join(uneven)}."
+        )
+    parts += [*image("sample_efficiency"), *image("learning_curves")]
     parts += [
         "Environment steps to the first evaluation whose mean reaches the task's threshold:",
         tables.steps_to_threshold(comparison),
@@ -125,6 +135,20 @@ def text(comparison: Comparison, baseline: str, drawn: Sequence[str], title: str
         tables.settings(comparison),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def episodes(comparison: Comparison) -> str:
+    """
+    How many episodes a last policy was tested on, by task where tasks differ.
+
+    :param comparison: the results
+    """
+    tasks: dict[int, list[str]] = {}
+    for environment, task in comparison.tasks.items():
+        tasks.setdefault(task.last_policy_episodes, []).append(environment)
+    if len(tasks) == 1:
+        return str(*tasks)
+    return " and ".join(f"{number} ({', '.join(names)})" for number, names in tasks.items())
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,5 +1,6 @@
 """The report's tables, in Markdown."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from benchmarks.report import statistics
 from benchmarks.report.comparison import Comparison
 from benchmarks.report.statistics import Estimate
+from benchmarks.runner.study import Cell
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
@@ -43,6 +45,16 @@ def share(count: int, done: int, failed: int) -> str:
     return f"{count}/{done + failed}" + (f" ({failed} failed)" if failed else "")
 
 
+def decimals(task: Cell) -> int:
+    """
+    Digits behind the point of a task's returns: one, and more where acting at random and solving it are
+    less than 1 apart.
+
+    :param task: a cell of the task
+    """
+    return 1 + max(0, -math.floor(math.log10(task.threshold - task.random_return)))
+
+
 def last_policy(comparison: Comparison) -> str:
     """
     Return of the last policy on each task.
@@ -52,6 +64,7 @@ def last_policy(comparison: Comparison) -> str:
     rows = []
     for environment in comparison.environments:
         threshold = comparison.tasks[environment].threshold
+        digits = decimals(comparison.tasks[environment])
         for label in comparison.labels:
             returns = comparison.returns(label, environment)
             failed = comparison.failed[label, environment]
@@ -59,12 +72,12 @@ def last_policy(comparison: Comparison) -> str:
             if len(returns) == 0:
                 cells = ["missing"] * 3 + [solved if failed else "missing"]
             elif len(returns) == 1:
-                cells = ["one seed", f"{returns[0]:.1f}", f"{returns[0]:.1f}", solved]
+                cells = ["one seed", f"{returns[0]:.{digits}f}", f"{returns[0]:.{digits}f}", solved]
             else:
                 column = returns[:, None]
                 estimates = statistics.iqm(column), statistics.mean(column)
-                worst = f"{returns.min():.1f} to {returns.max():.1f}"
-                cells = [*(interval(estimate, 1) for estimate in estimates), worst, solved]
+                worst = f"{returns.min():.{digits}f} to {returns.max():.{digits}f}"
+                cells = [*(interval(estimate, digits) for estimate in estimates), worst, solved]
             rows.append([f"{environment} ({threshold:g})", label, *cells])
     return markdown(["task (threshold)", "method", "IQM", "mean", "lowest to highest", "solved"], rows, 2)
 

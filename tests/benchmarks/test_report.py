@@ -171,7 +171,7 @@ def test_every_curve_that_is_drawn_has_its_name(results: list[str], tmp_path: Pa
     first, second = figures.learning_curves(comparison, "dqn").axes
     assert (names(first), names(second)) == (["DQN"], ["DQN", "good"])
     for text, label in zip(second.texts, ("dqn", "good"), strict=True):
-        assert text.get_color() == figures.color(comparison, label)
+        assert text.get_color() == figures.color(comparison.labels, label)
     # Last policies have a row for what was run, and no other.
     rows = [
         [text.get_text() for text in axes.get_yticklabels()]
@@ -271,7 +271,10 @@ def test_a_method_without_all_tasks_is_not_compared_over_all(results: list[str],
     make_results(tmp_path / "half", "half", TASKS[:1], offset=-5)
     output = tmp_path / "report"
     assert main(["report", *results, str(tmp_path / "half"), "-o", str(output)]) == 0
-    assert "Not compared, for want of two seeds on every task: half." in (output / "report.md").read_text()
+    assert (
+        "Not compared, for want of the same two seeds on every task: half."
+        in (output / "report.md").read_text()
+    )
     table = rows(output / "report.md")
     assert ["Acrobot-v1 (-100)", "half", *["missing"] * 4] in table
     assert (

@@ -71,7 +71,7 @@ def test_methods_whose_runs_differ_are_told(tmp_path: Path) -> None:
     for cell in folders[1].planned():
         result = folders[1].read()[cell.name]
         if cell.environment == TASKS[0]:
-            result |= {"budget": 800, "cell": {**result["cell"], "evaluations": 40}}
+            result |= {"budget": 800, "steps": 800, "cell": {**result["cell"], "evaluations": 40}}
         folders[1].write(cell, {**result, "cell": {**result["cell"], "evaluation_episodes": 5}})
     introduction = report(tmp_path, folders, "--force").split("##")[0].splitlines()
     assert introduction[-2] == (
