@@ -37,7 +37,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import sync_envs_normalization
 
 from benchmarks.runner.errors import BenchmarkError
-from benchmarks.runner.provenance import provenance
+from benchmarks.runner.provenance import ROOT, provenance
 from benchmarks.runner.results import FORMAT, Result, write_json
 from benchmarks.runner.study import Cell, completed
 from sb3_angc.zoo import Manager, register
@@ -90,6 +90,9 @@ def make_manager(cell: Cell, folder: str) -> Manager:
     :param cell: the run
     :param folder: the Zoo's log folder
     """
+    preset = cell.preset
+    if preset and preset.endswith((".yml", ".yaml", ".py")):
+        preset = str(ROOT / preset)  # wherever the command was given
     manager = Manager(
         argparse.Namespace(**cell.as_dict()),
         cell.algorithm,
@@ -100,7 +103,7 @@ def make_manager(cell: Cell, folder: str) -> Manager:
         seed=cell.seed,
         log_interval=-2,
         device="cpu",
-        config=cell.preset,
+        config=preset,
         verbose=0,
     )
     manager.deterministic_eval = True  # which the Zoo denies to MiniGrid and Atari

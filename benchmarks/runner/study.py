@@ -98,7 +98,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
 
 
-class StudyLoader(yaml.SafeLoader):
+class StudyLoader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML in which a key stands once: of two, PyYAML takes the last and says nothing."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:

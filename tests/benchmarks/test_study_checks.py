@@ -9,6 +9,7 @@ pytest.importorskip("rl_zoo3", reason="RL Zoo is the extra 'zoo'")
 pytest.importorskip("rich", reason="rich is in the extra 'bench'")
 
 from benchmarks.__main__ import main
+from benchmarks.runner.run import check_names, check_settings
 from benchmarks.runner.study import read_study
 from tests.benchmarks.test_runner import ENV, ROOT, study_file
 
@@ -87,3 +88,13 @@ def test_a_preset_without_settings_for_a_task_is_refused_in_one_line(
     line = refusal(study_file(tmp_path, algorithms=[method], n_timesteps=None), tmp_path, capsys)
     assert f"preset: {path} gives no settings to dqn on {ENV}, it must map that name or 'default'" in line
     assert reason in line
+
+
+def test_a_preset_is_found_from_the_clone_wherever_the_command_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    method = {"algorithm": "angc", "preset": "benchmarks/presets/tuned_angc.yml"}
+    study = read_study(study_file(tmp_path, algorithms=[method]))
+    check_names(study)
+    check_settings(study)
