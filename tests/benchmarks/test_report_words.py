@@ -1,9 +1,11 @@
 """What a report says where runs, tasks or evaluations do not match."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rliable", reason="rliable is in the extra 'zoo'")
@@ -13,8 +15,7 @@ from benchmarks.report import figures, tables
 from benchmarks.report.comparison import Comparison
 from benchmarks.runner.engines import failure
 from benchmarks.runner.results import Result, ResultsFolder, read_json, write_json
-from benchmarks.runner.study import Cell
-from tests.benchmarks.test_report import TASKS, make_results
+from tests.benchmarks.test_report import TASKS, make_results, make_study
 from tests.benchmarks.test_report_early import report
 
 
@@ -104,14 +105,9 @@ def test_the_named_of_many_curves_have_a_color_each(tmp_path: Path) -> None:
     ("threshold", "random_return", "digits"),
     [(475.0, 22.2, 1), (1.0, 0.0, 1), (0.9, -0.005, 2), (0.05, 0.0, 3), (0.002, 0.001, 4)],
 )
-def test_small_scores_have_digits(
-    threshold: float, random_return: float, digits: int, tmp_path: Path
-) -> None:
-    folder = make_results(tmp_path / "good", "good", TASKS[:1], 0)
-    plan = read_json(folder.path / "study.json")
-    judged = {"threshold": threshold, "random_return": random_return}
-    task = Cell(**{**plan["cells"][0], **judged})
-    assert tables.decimals(task) == digits
+def test_small_scores_have_digits(threshold: float, random_return: float, digits: int) -> None:
+    [cell, *_] = make_study("good", TASKS[:1]).cells
+    assert tables.decimals(replace(cell, threshold=threshold, random_return=random_return)) == digits
 
 
 def test_tables_show_small_scores(tmp_path: Path) -> None:
@@ -124,3 +120,14 @@ def test_tables_show_small_scores(tmp_path: Path) -> None:
     assert "| good | 0.042 [0.042, 0.042] | 0.042 [0.042, 0.042] | 0.042 to 0.042 |" in report(
         tmp_path, [folder]
     )
+
+
+def test_a_run_exactly_at_its_threshold_is_not_among_those_of_the_caption(tmp_path: Path) -> None:
+    """It is solved, and not above: profiles are those of rliable."""
+    folder = make_results(tmp_path / "good", "good", TASKS[:1], 0)
+    change(folder, TASKS[0], lambda result: {**result, "last_policy": {"returns": [475.0]}})
+    [axes] = figures.profiles(Comparison([folder.path], None, False)).axes
+    assert np.asarray(axes.get_lines()[0].get_ydata())[-1] == 0
+    text = report(tmp_path, [folder])
+    assert "Its right end is the share of runs above their task's threshold; one exactly at it solves" in text
+    assert "475.0 to 475.0 | 4/4 |" in text
