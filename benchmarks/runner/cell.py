@@ -90,9 +90,9 @@ def make_manager(cell: Cell, folder: str) -> Manager:
     :param cell: the run
     :param folder: the Zoo's log folder
     """
-    preset = cell.preset
-    if preset and preset.endswith((".yml", ".yaml", ".py")):
-        preset = str(ROOT / preset)  # wherever the command was given
+    config = cell.preset
+    if config and config.endswith((".yml", ".yaml", ".py")):
+        config = str(ROOT / config)  # wherever the command was given
     manager = Manager(
         argparse.Namespace(**cell.as_dict()),
         cell.algorithm,
@@ -103,7 +103,7 @@ def make_manager(cell: Cell, folder: str) -> Manager:
         seed=cell.seed,
         log_interval=-2,
         device="cpu",
-        config=preset,
+        config=config,
         verbose=0,
     )
     manager.deterministic_eval = True  # which the Zoo denies to MiniGrid and Atari
