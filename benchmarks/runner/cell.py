@@ -111,8 +111,6 @@ def make_manager(cell: Cell, folder: str) -> Manager:
     settings = {**preset, **merge(preset, copy.deepcopy(cell.hyperparams))}  # the Zoo adds to what it gets
     # Here, not as the Zoo's argument, which its record of the settings does not show.
     settings["n_timesteps"] = budget = cell.n_timesteps or int(settings["n_timesteps"])
-    # The Zoo hands these to the training environment alone.
-    manager.eval_env_kwargs = settings.get("env_kwargs") or {}
     manager.custom_hyperparams = settings
     manager.eval_freq = max(budget // cell.evaluations, 1)
     return manager

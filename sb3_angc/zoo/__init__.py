@@ -12,6 +12,7 @@ Commands and flags are the Zoo's; plots have one flag more, ``--figures FOLDER``
 import argparse
 import contextlib
 import importlib.util
+import shutil
 import traceback
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class SBXDQN:
 class Manager(rl_zoo3.exp_manager.ExperimentManager):
     """
     The Zoo's manager of a run, which also finds the settings of a plugin, and the policy where those name
-    none.
+    none; it evaluates in the environment that it trains in, and a run that does not start leaves no folder.
 
     :param args: The parsed arguments, which are saved beside the agent
     :param algo: The algorithm
@@ -87,6 +88,10 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
             if self.algo != "angc" or package not in REFUSING:
                 raise
             raise SystemExit(f"error: {in_a_line(error)}") from error
+        finally:
+            # Settings are saved last. Without them the folder would count as the newest run, with no agent.
+            if not self.optimize_hyperparameters and not Path(self.params_path, "config.yml").exists():
+                shutil.rmtree(self.save_path, ignore_errors=True)
 
     def create_envs(self, *args: Any, **kwargs: Any) -> Any:
         """As the Zoo's; an observation that cannot be vectorised is refused as ``ANGC`` refuses it."""
@@ -100,6 +105,8 @@ class Manager(rl_zoo3.exp_manager.ExperimentManager):
 
     def _preprocess_hyperparams(self, hyperparams: dict[str, Any]) -> Any:
         prepared, *others = super()._preprocess_hyperparams(hyperparams)
+        if self._eval_env_kwargs_args is None:  # the Zoo evaluates without the env_kwargs of the settings
+            self.eval_env_kwargs = self.env_kwargs
         return with_sb3_schedule(prepared) if self.algo == "angc" else prepared, *others
 
     def _preprocess_action_noise(

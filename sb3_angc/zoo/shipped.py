@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from huggingface_sb3 import EnvironmentName
-from rl_zoo3.utils import get_latest_run_id
+from rl_zoo3.utils import get_latest_run_id, get_model_path
 
 from sb3_angc import ANGC
 from sb3_angc.agents import agent_folder, agent_record, shipped_agents
+from sb3_angc.common.checks import in_a_line
 
-# These name one of several files of a run: of one that is there the Zoo says what it does not find.
-OF_A_RUN = ("--exp-id", "--load-best", "--load-checkpoint", "--load-last-checkpoint")
-NO_RUN = "-1"  # as --exp-id: of no run, but in the algorithm's own folder
 FILMS = "videos"
 
 
@@ -26,22 +25,35 @@ def with_shipped_agent(command: str, arguments: Sequence[str], folder: Path) -> 
     :param folder: An empty one, for the agent as the Zoo keeps its own
     :return: The arguments as they are where the Zoo has trained such an agent; else those that make the Zoo
         take the one that comes with the package, which is said in a line
-    :raises SystemExit: If there is neither
+    :raises SystemExit: If there is neither, or a run without the file that is asked for
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--algo", default="ppo")
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("-f", "--folder", default="rl-trained-agents")
     parser.add_argument("-o", "--output-folder")
-    for name in OF_A_RUN:
-        parser.add_argument(name, nargs="?", const=True)
+    parser.add_argument("--exp-id", type=int, default=0)  # the newest run
+    parser.add_argument("--load-best", action="store_true")
+    parser.add_argument("--load-checkpoint")
+    parser.add_argument("--load-last-checkpoint", action="store_true")
     known, others = parser.parse_known_args(arguments)
-    is_of_a_run = any(getattr(known, name[2:].replace("-", "_")) is not None for name in OF_A_RUN)
-    name, trained = EnvironmentName(known.env), Path(known.folder, known.algo)
-    has_runs = get_latest_run_id(str(trained), name) > 0 or (known.exp_id == NO_RUN and trained.exists())
-    if known.algo != "angc" or has_runs:
+    if known.algo != "angc":
         return list(arguments)
-    if is_of_a_run or known.env not in shipped_agents():  # the Zoo would ask its hub, which has none
+    name, trained = EnvironmentName(known.env), Path(known.folder, known.algo)
+    file = known.load_best, known.load_checkpoint, known.load_last_checkpoint
+    try:
+        with contextlib.redirect_stdout(None):  # the Zoo will say it
+            get_model_path(known.exp_id, known.folder, known.algo, name, *file)
+        return list(arguments)
+    except (AssertionError, ValueError) as error:  # on which the Zoo would ask its hub, which has none
+        missing = in_a_line(error)
+
+    runs = [trained / f"{name}_{number + 1}" for number in range(get_latest_run_id(str(trained), name))]
+    is_of_a_run = known.exp_id != 0 or any(file)
+    has_agents = any(any(run.glob("*.zip")) for run in runs)
+    if has_agents or (runs and is_of_a_run):
+        raise SystemExit(f"error: {missing}: name another run with --exp-id, or another folder with -f")
+    if is_of_a_run or known.env not in shipped_agents():
         names = ", ".join(shipped_agents())
         raise SystemExit(
             f"error: {known.folder} has no angc on {known.env}: train one, or name where it is with -f. "

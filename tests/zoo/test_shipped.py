@@ -40,9 +40,10 @@ def test_record_video_films_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         ["--algo", "dqn", "--env", ENV],
         ["--algo", "dqn", "--env", ENV, "--load-best"],
-        [*SHOWN, "-f", "trained", "--exp-id", "3"],
+        [*SHOWN, "-f", "trained", "--exp-id", "1"],
         [*SHOWN, "-f", "trained", "--load-best"],
         [*SHOWN, "-f", "trained", "--load-checkpoint", "100"],
+        [*SHOWN, "-f", "trained", "--load-last-checkpoint"],
         ["--algo", "angc", "--env", "Taxi-v3", "-f", "trained", "--exp-id", "-1"],
         [*SHOWN, "-f", "trained"],
     ],
@@ -52,11 +53,48 @@ def test_what_was_asked_for_is_left_as_it_is(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "trained" / "angc" / f"{ENV}_1").mkdir(parents=True)
+    run = tmp_path / "trained" / "angc" / f"{ENV}_1"
+    run.mkdir(parents=True)
+    for file in (f"{ENV}.zip", "best_model.zip", "rl_model_100_steps.zip", "../Taxi-v3.zip"):
+        (run / file).touch()
     folder = tmp_path / "empty"
     folder.mkdir()
     assert with_shipped_agent("enjoy", arguments, folder) == arguments
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("of_no_run", [[], ["--exp-id", "0"]], ids=str)
+def test_a_run_without_an_agent_does_not_hide_it(
+    of_no_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest run is the Zoo's default, 0."""
+    logs, folder = tmp_path / "logs", tmp_path / "agent"
+    (logs / "angc" / f"{ENV}_1").mkdir(parents=True)
+    chosen = with_shipped_agent("enjoy", [*SHOWN, "-f", str(logs), *of_no_run], folder)
+    assert chosen == [*SHOWN, "-f", str(folder)]
+    assert "this is the agent that comes with sb3_angc" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("of_a_run", "missing"),
+    [
+        ([], f"{ENV}_2/{ENV}.zip"),
+        (["--exp-id", "3"], f"{ENV}_3 folder was not found"),
+        (["--exp-id", "1", "--load-best"], f"{ENV}_1/best_model.zip"),
+        (["--exp-id", "1", "--load-checkpoint", "9"], f"{ENV}_1/rl_model_9_steps.zip"),
+        (["--load-last-checkpoint"], f"{ENV}_2"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("command", ["enjoy", "record_video"])
+def test_what_a_run_lacks_is_told_in_a_line(
+    command: str, of_a_run: list[str], missing: str, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        (tmp_path / "angc" / f"{ENV}_{number}").mkdir(parents=True)
+    (tmp_path / "angc" / f"{ENV}_1" / f"{ENV}.zip").touch()
+    with pytest.raises(SystemExit, match=rf"^error: .*{missing}: name another run with --exp-id, [^\n]*$"):
+        main([command, *SHOWN, "-f", str(tmp_path), *of_a_run])
 
 
 @pytest.mark.parametrize(
