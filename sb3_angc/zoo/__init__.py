@@ -5,8 +5,9 @@ ANGC in RL Zoo: the Zoo's own commands, with ``angc`` among its algorithms::
     python -m sb3_angc.zoo enjoy --algo angc --env CartPole-v1 -f logs
     python -m sb3_angc.zoo benchmark --log-dir logs --benchmark-dir results
 
-Commands and flags are the Zoo's; plots have one flag more, ``--figures FOLDER``. A script of one's own calls
-:func:`register` before the Zoo parses its arguments.
+Commands and flags are the Zoo's; plots have one flag more, ``--figures FOLDER``, and so have ``record_video``
+and ``benchmark``, ``--gym-packages MODULE``. A script of one's own calls :func:`register` before the Zoo
+parses its arguments.
 """
 
 import argparse

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib
 import json
 import re
 import shlex
@@ -105,30 +104,30 @@ def package_agent(arguments: Sequence[str]) -> int:
     parser.add_argument("-o", "--output", type=Path, help="folder to write (default: packages/angc-<env>)")
     parser.add_argument("-n", "--episodes", type=int, default=100, help="of the evaluation (default: 100)")
     parser.add_argument("--repo-id", help="name on the Hub (default: YOUR_NAME/angc-<env>)")
+    # Which __main__ has imported, as for all commands
     parser.add_argument("--gym-packages", nargs="+", default=[], help="modules that register environments")
     options = parser.parse_args(arguments)
     if options.episodes < 1:
         parser.error(f"--episodes {options.episodes} is not allowed: it must be at least 1")
-    for package in options.gym_packages:
-        importlib.import_module(package)
     name = f"angc-{folder_name(options.env)}"
     folder = options.output or Path("packages") / name
     repo_id = options.repo_id or f"YOUR_NAME/{name}"
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         parser.error(f"--output {folder} is not allowed: it must be a new or an empty folder")
     try:
         environment = _zoo_name(options.env)
         place = get_model_path(options.exp_id, options.folder, "angc", environment, options.load_best)
     except (AssertionError, ValueError) as error:
         parser.error(str(error))
-    run = Run(options.env, Path(place[1]), Path(place[2]))
+    run = Run(options.env, *place)
     if isinstance(run.make_env(), VecNormalize):
         parser.error(
             "VecNormalize's statistics are a pickle, which a package does not hold: train without "
             "`normalize`, ANGC normalises observations itself"
         )
     write(run, folder, repo_id, options.episodes)
-    print(f"Written to {folder}. To upload it:\n\n  hf upload {repo_id} {folder} .\n")
+    upload = shlex.join(["hf", "upload", repo_id, str(folder), "."])
+    print(f"Written to {folder}. To upload it:\n\n  {upload}\n")
     return 0
 
 
@@ -137,13 +136,14 @@ class Run:
     A finished run of the Zoo.
 
     :param env_id: Of its environment
+    :param films: How names of the agent's films begin
     :param model_path: The agent's file
     :param folder: The run's
     """
 
-    def __init__(self, env_id: str, model_path: Path, folder: Path) -> None:
-        self.env_id, self.model_path, self.folder = env_id, model_path, folder
-        stats = folder / _zoo_name(env_id)
+    def __init__(self, env_id: str, films: str, model_path: str, folder: str) -> None:
+        self.env_id, self.films, self.model_path, self.folder = env_id, films, model_path, Path(folder)
+        stats = self.folder / _zoo_name(env_id)
         self.stats_path = str(stats)
         self.settings, _ = get_saved_hyperparams(self.stats_path, test_mode=True)
         # Written by the Zoo as Python's own objects
@@ -210,7 +210,8 @@ def write(run: Run, folder: Path, repo_id: str, episodes: int) -> None:
     for name, content in (("config", config), ("results", results)):
         text = json.dumps(content, indent=2, default=str) + "\n"
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
-    films = sorted(run.folder.glob("videos/*.mp4"), key=lambda path: path.stat().st_mtime)
+    # Of this agent: a run has films of its checkpoints too.
+    films = sorted(run.folder.glob(f"videos/{run.films}-*.mp4"), key=lambda path: path.stat().st_mtime)
     if films:  # the newest of `record_video`
         shutil.copyfile(films[-1], folder / VIDEO)
     card(run, returns, repo_id, bool(films)).save(folder / "README.md")

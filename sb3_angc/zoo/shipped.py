@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import gymnasium as gym
 import yaml
 from huggingface_sb3 import EnvironmentName
 from rl_zoo3.utils import get_latest_run_id, get_model_path
@@ -25,7 +26,7 @@ def with_shipped_agent(command: str, arguments: Sequence[str], folder: Path) -> 
     :param folder: An empty one, for the agent as the Zoo keeps its own
     :return: The arguments as they are where the Zoo has trained such an agent; else those that make the Zoo
         take the one that comes with the package, which is said in a line
-    :raises SystemExit: If there is neither, or a run without the file that is asked for
+    :raises SystemExit: If there is neither, no such environment, or a run without the file that is asked for
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--algo", default="ppo")
@@ -37,6 +38,11 @@ def with_shipped_agent(command: str, arguments: Sequence[str], folder: Path) -> 
     parser.add_argument("--load-checkpoint")
     parser.add_argument("--load-last-checkpoint", action="store_true")
     known, others = parser.parse_known_args(arguments)
+    if known.env not in gym.registry:
+        raise SystemExit(
+            f"error: --env {known.env} is not allowed: no environment has this id. "
+            "--gym-packages names the module of one of your own"
+        )
     if known.algo != "angc":
         return list(arguments)
     name, trained = EnvironmentName(known.env), Path(known.folder, known.algo)

@@ -159,6 +159,8 @@ def test_benchmark_has_a_row_for_every_agent(logs: Path, cwd: Path) -> None:
     ]
     agents = {tuple(row[:2]): dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
     assert set(agents) == {("angc", ENV), ("dqn", ENV)}
+    assert f"Results written to: {folder}" in ran.stdout
+    assert "copied" not in ran.stdout
     for (algo, _), row in agents.items():
         monitor = np.genfromtxt(folder / f"{algo}-{ENV}" / "0.monitor.csv", delimiter=",", skip_header=2)
         assert float(row["mean_reward"]) == pytest.approx(monitor[:, 0].mean(), abs=1e-3)

@@ -1,6 +1,7 @@
 """``package_agent`` writes what the Hub's own library reads, and what ``load_safe`` loads."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -97,15 +98,29 @@ def test_the_hub_reads_the_card(logs: Path, tmp_path: Path) -> None:
     assert "{" not in card.text
 
 
-def test_a_film_goes_along(logs: Path, tmp_path: Path) -> None:
-    films = logs / "angc" / f"{ENV}_1" / "videos"
+@pytest.mark.parametrize("more", [[], ["--load-best"]], ids=str)
+def test_the_newest_film_of_the_agent_goes_along(more: list[str], logs: Path, tmp_path: Path) -> None:
+    """Not one of another checkpoint, nor of another environment beside it."""
+    run = tmp_path / "angc" / f"{ENV}_1"
+    shutil.copytree(logs / "angc" / run.name, run)
+    shutil.copy(run / f"{ENV}.zip", run / "best_model.zip")
+    films = run / "videos"
     films.mkdir()
-    try:
-        (films / "final-model.mp4").write_bytes(b"a film")
-        assert package(logs, tmp_path / "package") == 0
-    finally:
-        shutil.rmtree(films)
-    assert (tmp_path / "package" / "replay.mp4").read_bytes() == b"a film"
+    ours, others = ("best-model", "final-model") if more else ("final-model", "best-model")
+    for age, name in enumerate(
+        [
+            f"checkpoint-200-angc-{ENV}-step-0-to-step-9",
+            f"{others}-angc-{ENV}-step-0-to-step-9",
+            f"{ours}-angc-Acrobot-v1-step-0-to-step-9",
+            f"{ours}-angc-{ENV}-step-0-to-step-9",
+            f"{ours}-angc-{ENV}-step-0-to-step-5",
+        ]
+    ):
+        film = films / f"{name}.mp4"
+        film.write_text(name)
+        os.utime(film, (100 - age, 100 - age))  # the first is the newest
+    assert package(tmp_path, tmp_path / "package", *more) == 0
+    assert (tmp_path / "package" / "replay.mp4").read_text() == f"{ours}-angc-{ENV}-step-0-to-step-9"
     assert "replay.mp4" in (tmp_path / "package" / "README.md").read_text()
 
 
@@ -208,10 +223,23 @@ def test_the_card_loads_what_is_not_of_the_id_alone(tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten(logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(SystemExit):
-        package(logs, tmp_path)
-    assert "it must be a new or an empty folder" in capsys.readouterr().err
+    mine = tmp_path / "mine.yml"
+    mine.write_text("mine")
+    for output in (tmp_path, mine):
+        with pytest.raises(SystemExit):
+            package(logs, output)
+        told = f"--output {output} is not allowed: it must be a new or an empty folder\n"
+        assert capsys.readouterr().err.endswith(told)
+    assert mine.read_text() == "mine"
+
+
+def test_the_command_that_uploads_is_quoted(
+    logs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my pack"
+    assert package(logs, folder, "--repo-id", "me/agent") == 0
+    [command] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  hf upload")]
+    assert shlex.split(command) == ["hf", "upload", "me/agent", str(folder), "."]
 
 
 def test_statistics_of_vec_normalize_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
