@@ -21,7 +21,7 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 train: $(VENV)/.installed-extra  ## Train on CartPole-v1 (ENV=... STEPS=... SEED=... DEFAULTS=1), evaluate, plot
-	$(BIN)/python -m sb3_angc --env $(ENV) --seed $(SEED) $(if $(STEPS),--steps $(STEPS)) $(if $(DEFAULTS),--defaults)
+	$(BIN)/python -m sb3_angc --env $(ENV) --seed $(SEED) $(if $(STEPS),--steps $(STEPS)) $(if $(filter-out 0 no false,$(DEFAULTS)),--defaults)
 
 test: $(VENV)/.installed-all  ## Run the tests
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n 2 --dist worksteal

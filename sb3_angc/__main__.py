@@ -8,6 +8,7 @@ Used by ``make train``; ``python -m sb3_angc --help`` lists the options.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 import time
@@ -27,6 +28,7 @@ from sb3_angc.angc.tuned import make_tuned_env
 from sb3_angc.common.checks import in_a_line
 from sb3_angc.hyperparams import tuned_environments
 
+NEEDED = ("matplotlib", "rich", "tqdm")  # for the learning curve and the progress bar
 EVALUATION_EPISODES = 20
 # Training starts from the seed itself: episodes of the evaluation must be others.
 EVALUATION_SEED_OFFSET = 1_000_000
@@ -45,6 +47,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.steps is not None and arguments.steps < 1:
         parser.error(f"--steps {arguments.steps} is not allowed: it must be at least 1")
+    for package in NEEDED:  # told before training: the curve is drawn after it
+        if importlib.util.find_spec(package) is None:
+            print(f"error: {package} is in an extra, pip install 'sb3_angc[extra]'", file=sys.stderr)
+            return 2
 
     th.set_num_threads(1)  # more threads only slow small layers down
     folder = _new_folder(arguments.output / f"{folder_name(arguments.env)}_seed{arguments.seed}")
@@ -55,7 +61,10 @@ def main() -> int:
     except (AssertionError, ImportError, ValueError, gym.error.Error) as error:
         print(f"error: {in_a_line(error)}", file=sys.stderr)
         return 2
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        parser.error(f"--output {arguments.output} is not allowed: it must be a folder to write in ({error})")
     make_env = make_tuned_env if is_tuned else gym.make
     monitor = Monitor(make_env(arguments.env), str(folder / "episodes"))
     env = DummyVecEnv([lambda: monitor])

@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 def import_environments(arguments: list[str]) -> tuple[list[str], list[str]]:
     """
-    Import what registers environments: the modules of ``--gym-packages``, and MinAtar where its games are named.
+    Import what registers environments: the modules of ``--gym-packages``, and MinAtar for its games.
 
     :param arguments: Of a command
     :return: The modules, and the arguments without them

@@ -46,16 +46,16 @@ def with_shipped_agent(command: str, arguments: Sequence[str], folder: Path) -> 
     if known.algo != "angc":
         return list(arguments)
     name, trained = EnvironmentName(known.env), Path(known.folder, known.algo)
-    file = known.load_best, known.load_checkpoint, known.load_last_checkpoint
+    which = known.load_best, known.load_checkpoint, known.load_last_checkpoint
     try:
         with contextlib.redirect_stdout(None):  # the Zoo will say it
-            get_model_path(known.exp_id, known.folder, known.algo, name, *file)
+            get_model_path(known.exp_id, known.folder, known.algo, name, *which)
         return list(arguments)
     except (AssertionError, ValueError) as error:  # on which the Zoo would ask its hub, which has none
         missing = in_a_line(error)
 
     runs = [trained / f"{name}_{number + 1}" for number in range(get_latest_run_id(str(trained), name))]
-    is_of_a_run = known.exp_id != 0 or any(file)
+    is_of_a_run = known.exp_id != 0 or any(which)
     has_agents = any(any(run.glob("*.zip")) for run in runs)
     if has_agents or (runs and is_of_a_run):
         raise SystemExit(f"error: {missing}: name another run with --exp-id, or another folder with -f")

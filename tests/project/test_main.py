@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -168,3 +170,38 @@ def test_a_package_that_a_task_lacks_is_named_in_a_line(
         assert main() == 2
         [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         assert told in line
+
+
+def test_an_output_that_is_no_folder_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "afile"
+    file.write_text("mine")
+    with pytest.raises(SystemExit, match=r"^2$"):
+        run(monkeypatch, "--output", str(file))
+    *_, line = capsys.readouterr().err.splitlines()
+    assert f"--output {file} is not allowed: it must be a folder to write in" in line
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "rich", "tqdm"])
+def test_a_package_that_is_missing_is_told_before_training(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert run(monkeypatch, "--output", str(tmp_path), "--steps", "5") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"error: {package} is in an extra, pip install 'sb3_angc[extra]'"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("value", "is_passed"), [("1", True), ("yes", True), ("0", False), ("", False), ("no", False)], ids=str
+)
+def test_make_train_passes_defaults_where_they_are_wanted(value: str, is_passed: bool) -> None:
+    root = Path(__file__).resolve().parents[2]
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    command = ["make", "-n", "-C", str(root), "train", f"DEFAULTS={value}"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ("--defaults" in made.stdout) is is_passed
