@@ -44,7 +44,7 @@ def test_record_video_films_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         [*SHOWN, "-f", "trained", "--load-best"],
         [*SHOWN, "-f", "trained", "--load-checkpoint", "100"],
         [*SHOWN, "-f", "trained", "--load-last-checkpoint"],
-        ["--algo", "angc", "--env", "Taxi-v3", "-f", "trained", "--exp-id", "-1"],
+        ["--algo", "angc", "--env", "FrozenLake-v1", "-f", "trained", "--exp-id", "-1"],
         [*SHOWN, "-f", "trained"],
     ],
     ids=" ".join,
@@ -55,7 +55,7 @@ def test_what_was_asked_for_is_left_as_it_is(
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "trained" / "angc" / f"{ENV}_1"
     run.mkdir(parents=True)
-    for file in (f"{ENV}.zip", "best_model.zip", "rl_model_100_steps.zip", "../Taxi-v3.zip"):
+    for file in (f"{ENV}.zip", "best_model.zip", "rl_model_100_steps.zip", "../FrozenLake-v1.zip"):
         (run / file).touch()
     folder = tmp_path / "empty"
     folder.mkdir()
@@ -117,6 +117,6 @@ def test_a_file_of_a_run_where_there_is_none(
 @pytest.mark.parametrize("command", ["enjoy", "record_video"])
 def test_what_is_nowhere_is_told_in_a_line(command: str, tmp_path: Path) -> None:
     with pytest.raises(
-        SystemExit, match=r"^error: .* has no angc on Taxi-v3: train one, .* CartPole-v1, [^\n]*$"
+        SystemExit, match=r"^error: .* has no angc on FrozenLake-v1: train one, .* CartPole-v1, [^\n]*$"
     ):
-        main([command, "--algo", "angc", "--env", "Taxi-v3", "-f", str(tmp_path), "--no-render"])
+        main([command, "--algo", "angc", "--env", "FrozenLake-v1", "-f", str(tmp_path), "--no-render"])
