@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -44,13 +43,13 @@ def learn(
     for name in ("lr", "maximize"):
         if any(other.get(name) != group.get(name) for other in others):
             raise ValueError(f"An optimizer is not allowed whose groups of parameters differ in {name!r}")
-    # Or circuits that learned last time would move once more
-    for parameter in itertools.chain.from_iterable(each["params"] for each in optimizer.param_groups):
-        parameter.grad = None
-    held = {id(parameter) for each in optimizer.param_groups for parameter in each["params"]}
+    held = {parameter for each in optimizer.param_groups for parameter in each["params"]}
     for circuit in updates:
-        if held.isdisjoint(map(id, circuit.prediction_parameters().values())):
+        if held.isdisjoint(circuit.prediction_parameters().values()):
             raise ValueError(f"optimizer is not allowed: it holds no parameter of {circuit.name}")
+    # Or circuits that learned last time would move once more
+    for parameter in held:
+        parameter.grad = None
     sign = 1.0 if group.get("maximize", False) else -1.0
     for circuit, its in updates.items():
         factor = sign * factors[circuit]

@@ -122,20 +122,20 @@ class CircuitSettings:
         require("mirror_patterns", patterns, is_integer(patterns, 0), "an integer of at least 0")
         for name in ("step_size", "error_scale", "output_precision", "feedback_rate"):
             value = getattr(self, name)
-            require(name, value, _is_above_zero(value) and value < math.inf, "a finite number above 0")
+            require(name, value, _is_finite_above_zero(value), "a finite number above 0")
         require(
             "alignment_time", self.alignment_time, _is_above_zero(self.alignment_time), "a number above 0"
         )
         for name in ("init_scale", "output_init_scale"):
             scale = getattr(self, name)
-            require(name, scale, _is_above_zero(scale) and scale < math.inf, "a finite number above 0")
+            require(name, scale, _is_finite_above_zero(scale), "a finite number above 0")
             fits = scale == 1 or self.weight_norm is None
             require(name, scale, fits, f"1 where a norm is set, weight_norm={self.weight_norm!r}")
         for name in ("leak", "alignment_decay"):
             check_not_negative(name, getattr(self, name))
         for name in ("weight_norm", "max_discrepancy"):
             value = getattr(self, name)
-            fits = value is None or (_is_above_zero(value) and value < math.inf)
+            fits = value is None or _is_finite_above_zero(value)
             require(name, value, fits, "None or a finite number above 0")
         for name in ("activate_input", "use_derivatives", "modulation", "normalize_updates", "bias"):
             check_boolean(name, getattr(self, name))
@@ -202,6 +202,10 @@ _ORDER_NEEDS: dict[str, dict[str, tuple[str, ...]]] = {
 
 def _is_above_zero(value: Any) -> bool:
     return is_number(value) and value > 0
+
+
+def _is_finite_above_zero(value: Any) -> bool:
+    return _is_above_zero(value) and value < math.inf
 
 
 PRESETS: dict[str, CircuitSettings] = {

@@ -41,12 +41,18 @@ def test_twin_computes_what_the_circuit_projects() -> None:
     th.testing.assert_close(regression._twin(circuit)(x).detach(), circuit.project(x))
 
 
-def test_cells_are_kept_and_those_of_another_setup_run_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four steps on one data set."""
     monkeypatch.setattr(regression, "STEPS", 4)
     monkeypatch.setattr(regression, "CHECKPOINTS", (0, 4))
     monkeypatch.setattr(regression, "DATASETS", {"digits": regression.digits})
+
+
+@pytest.mark.usefixtures("short")
+def test_cells_are_kept_and_those_of_another_setup_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--seeds", "0", "1", "--output", str(tmp_path)]
     assert regression.main(arguments) == 0
     files = sorted(tmp_path.glob("*.json"))
@@ -109,12 +115,8 @@ def test_committed_cells_count_as_done() -> None:
         assert record["setup"] == regression.setup(record["learner"]), file.name
 
 
-def test_seeds_count_once_and_one_has_no_interval(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(regression, "STEPS", 4)
-    monkeypatch.setattr(regression, "CHECKPOINTS", (0, 4))
-    monkeypatch.setattr(regression, "DATASETS", {"digits": regression.digits})
+@pytest.mark.usefixtures("short")
+def test_seeds_count_once_and_one_has_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BenchmarkError, match="--seeds: 0 is named twice"):
         regression.main(["--seeds", "0", "0", "1", "--output", str(tmp_path)])
     assert regression.main(["--seeds", "0", "--output", str(tmp_path)]) == 0

@@ -277,7 +277,7 @@ MUTANTS = [
     Mutant("circuit/circuit.py", "NGCCircuit.move_towards", "synapses._singular_vector.copy_(other.plain_synapses[name]._singular_vector)", "pass"),
     Mutant("circuit/circuit.py", "NGCCircuit.settle", "tuple(value.shape) != shape", "False"),
     Mutant("circuit/synapses/base.py", "Synapses.track_norm", "th.where(norm > 0, image / norm, self._singular_vector)", "image / norm.clamp(min=1e-12)"),
-    Mutant("circuit/learning.py", "learn", "(each['params'] for each in optimizer.param_groups)", "(group['params'],)"),
+    Mutant("circuit/learning.py", "learn", "{parameter for each in optimizer.param_groups for parameter in each['params']}", "{*group['params']}"),
     Mutant("circuit/circuit.py", "NGCCircuit.move_towards", "th._foreach_lerp_(own, others, share)", "th._foreach_lerp_(own, others, 1 - share)"),
     Mutant("angc/actions.py", "ActionParts.outputs", "return controller.infer(features)", "return controller.project(features)"),
     Mutant("angc/policies.py", "ANGCPolicy._build", "settings.settles_at_projection", "True"),
