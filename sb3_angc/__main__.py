@@ -26,12 +26,11 @@ from sb3_angc import ANGC, __version__
 from sb3_angc.agents import folder_name
 from sb3_angc.angc.tuned import make_tuned_env
 from sb3_angc.common.checks import in_a_line
+from sb3_angc.common.environments import EVALUATION_SEED_OFFSET
 from sb3_angc.hyperparams import tuned_environments
 
 NEEDED = ("matplotlib", "rich", "tqdm")  # for the learning curve and the progress bar
 EVALUATION_EPISODES = 20
-# Training starts from the seed itself: episodes of the evaluation must be others.
-EVALUATION_SEED_OFFSET = 1_000_000
 
 
 def main() -> int:

@@ -26,12 +26,11 @@ from benchmarks.runner.provenance import provenance
 from sb3_angc import ANGC
 from sb3_angc.agents import FOLDER, RECORD, folder_name
 from sb3_angc.angc.tuned import make_tuned_env
+from sb3_angc.common.environments import EVALUATION_SEED_OFFSET
 from sb3_angc.hyperparams import tuned_settings
 from sb3_angc.saving.safe_files import AGENT_FILE
 
 EPISODES = 100
-# Training starts from the seed itself: episodes of the evaluation are others.
-EVALUATION_SEED_OFFSET = 1_000_000
 
 
 def make_agent(

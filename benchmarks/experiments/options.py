@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch as th
 
-from benchmarks.runner.errors import BenchmarkError, Parser
+from benchmarks.runner.errors import Parser
 from benchmarks.runner.provenance import RUNS
+from benchmarks.runner.study import check_distinct
 
 
 def read(command: str, arguments: list[str], seeds: Sequence[int] = (0, 1, 2, 3, 4)) -> Namespace:
@@ -32,8 +33,6 @@ def read(command: str, arguments: list[str], seeds: Sequence[int] = (0, 1, 2, 3,
         help=f"folder of raw results and tables (default: runs/{command})",
     )
     options = parser.parse_args(arguments)
-    twice = [seed for seed in options.seeds if options.seeds.count(seed) > 1]
-    if twice:
-        raise BenchmarkError(f"--seeds: {twice[0]} is named twice, and would count twice")
+    check_distinct(options.seeds, "--seeds")
     th.set_num_threads(1)
     return options

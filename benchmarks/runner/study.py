@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -203,6 +203,17 @@ def _mapping(data: Any, what: str, known: set[str], required: set[str]) -> dict[
     return dict(data)
 
 
+def check_distinct(entries: Sequence[Any], key: str) -> None:
+    """
+    :param entries: Of a list
+    :param key: Its name
+    :raises BenchmarkError: If an entry is there twice, and so would count twice
+    """
+    twice = [entry for entry in entries if entries.count(entry) > 1]
+    if twice:
+        raise BenchmarkError(f"{key}: {twice[0]} is named twice")
+
+
 def _list(data: Any, key: str) -> list[Any]:
     if not isinstance(data, list) or not data:
         raise BenchmarkError(f"{key}: must be a list with at least one entry")
@@ -212,9 +223,7 @@ def _list(data: Any, key: str) -> list[Any]:
 def _strings(data: Any, key: str) -> list[str]:
     if not isinstance(data, list) or not all(isinstance(entry, str) and entry for entry in data):
         raise BenchmarkError(f"{key}: must be a list of names, not {data!r}")
-    twice = [entry for entry in data if data.count(entry) > 1]
-    if twice:
-        raise BenchmarkError(f"{key}: {twice[0]} is named twice")
+    check_distinct(data, key)
     return data
 
 
@@ -246,8 +255,7 @@ def _seeds(data: Any) -> list[int]:
         raise BenchmarkError(
             f"seeds: must be a number of seeds or a list of whole numbers from 0 to 2**32 - 1, not {data!r}"
         )
-    if len(set(seeds)) < len(seeds):
-        raise BenchmarkError("seeds: one is named twice")
+    check_distinct(seeds, "seeds")
     return seeds
 
 

@@ -9,6 +9,9 @@ import gymnasium as gym
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.type_aliases import GymEnv
 
+# Training starts from the seed itself: added to it, so that episodes of an evaluation are others.
+EVALUATION_SEED_OFFSET = 1_000_000
+
 
 def register_minatar() -> None:
     """

@@ -24,11 +24,10 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_angc import ANGC, __version__
 from sb3_angc.agents import folder_name
+from sb3_angc.common.environments import EVALUATION_SEED_OFFSET
 from sb3_angc.saving.safe_files import AGENT_FILE
 from sb3_angc.zoo import SETTINGS
 
-# Training starts from the seed itself: episodes of the evaluation are others.
-EVALUATION_SEED_OFFSET = 1_000_000
 VIDEO = "replay.mp4"  # the name that the Hub shows
 # Arguments of the Zoo's `train` on which an agent depends, as args.yml names them: their flags and defaults
 FLAGS: dict[str, tuple[str, Any]] = {
@@ -125,6 +124,10 @@ def package_agent(arguments: Sequence[str]) -> int:
             "VecNormalize's statistics are a pickle, which a package does not hold: train without "
             "`normalize`, ANGC normalises observations itself"
         )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output {folder} is not allowed: {error.strerror}")
     write(run, folder, repo_id, options.episodes)
     upload = shlex.join(["hf", "upload", repo_id, str(folder), "."])
     print(f"Written to {folder}. To upload it:\n\n  {upload}\n")
@@ -179,7 +182,7 @@ def write(run: Run, folder: Path, repo_id: str, episodes: int) -> None:
     Evaluate an agent and write its package.
 
     :param run: Where it was trained
-    :param folder: Where to write
+    :param folder: Where to write, an empty folder
     :param repo_id: Its name on the Hub
     :param episodes: Of the evaluation
     """
@@ -189,7 +192,6 @@ def write(run: Run, folder: Path, repo_id: str, episodes: int) -> None:
     found, _ = evaluate_policy(model, env, episodes, deterministic=True, return_episode_rewards=True)
     env.close()
     returns = np.asarray(found, dtype=float)
-    folder.mkdir(parents=True, exist_ok=True)
     model.save_safe(folder / AGENT_FILE)
     packages = ("torch", "stable_baselines3", "gymnasium", "rl_zoo3")
     config = {

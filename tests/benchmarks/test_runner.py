@@ -362,7 +362,7 @@ def test_text_that_is_no_number_is_taken(text: str) -> None:
         ({"name": "../elsewhere"}, "names a folder"),
         ({"seed": 3}, "unknown key 'seed' in a study"),
         ({"seeds": "many"}, "must be a number of seeds"),
-        ({"seeds": [1, 1]}, "one is named twice"),
+        ({"seeds": [1, 1]}, "seeds: 1 is named twice"),
         ({"seeds": 0}, "must be a number of seeds"),
         ({"n_timesteps": "1e4"}, "must be a whole number above 0, not '1e4'"),
         ({"seeds": [2**32]}, "whole numbers from 0 to 2**32 - 1, not [4294967296]"),

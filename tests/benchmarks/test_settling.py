@@ -107,9 +107,9 @@ def test_products_are_counted_as_worked_by_hand() -> None:
     """A step of a simultaneous rule: two predictions and two ways back, of 256 x 256 and 256 x 4."""
     problem = make_problem()
     problem.x = problem.x.expand(1, -1, -1).reshape(6, -1)
-    cost = measure._cost("simultaneous, fixed at 0.1", problem)
+    products = measure._products("simultaneous, fixed at 0.1", problem)
     share_of_batch = 6 / circuits.BATCH_SIZE
-    assert cost["products"] == pytest.approx(2 * (1 + 4 / 256) * share_of_batch)
+    assert products == pytest.approx(2 * (1 + 4 / 256) * share_of_batch)
 
 
 def test_study_writes_table_and_figure_and_resumes(
@@ -118,7 +118,6 @@ def test_study_writes_table_and_figure_and_resumes(
     monkeypatch.setattr(measure, "STEPS", (1, 2, 5, 20))
     monkeypatch.setattr(circuits, "TRAINING_STEPS", 2)
     monkeypatch.setattr(measure, "MINIMUM_STEPS", 25)
-    monkeypatch.setattr(measure, "REPEATS", 1)
     monkeypatch.setattr(circuits, "BATCH_SIZE", 2)
     arguments = ["--seeds", "0", "--output", str(tmp_path)]
     assert command.main(arguments) == 0

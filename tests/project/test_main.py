@@ -17,7 +17,8 @@ pytest.importorskip("matplotlib", reason="matplotlib is the extra 'plots'")
 pytest.importorskip("tqdm", reason="the progress bar is part of the extra 'dev'")
 
 from sb3_angc import ANGC, __version__
-from sb3_angc.__main__ import EVALUATION_EPISODES, EVALUATION_SEED_OFFSET, main
+from sb3_angc.__main__ import EVALUATION_EPISODES, main
+from sb3_angc.common.environments import EVALUATION_SEED_OFFSET
 from tests.budget import shorten_training
 
 

@@ -97,7 +97,8 @@ def test_no_agent_is_told() -> None:
 def test_the_command_makes_an_agent_and_its_record(tmp_path: Path, capsys: Any) -> None:
     """Too short to learn anything: the file is the agent, and the returns are its own."""
     pytest.importorskip("rl_zoo3", reason="the versions of a record are those of the extra 'zoo', too")
-    from tools.make_agent import EVALUATION_SEED_OFFSET, main
+    from sb3_angc.common.environments import EVALUATION_SEED_OFFSET
+    from tools.make_agent import main
 
     command = ["--env", "MountainCar-v0", "--seed", "3", "--steps", "32", "--net-arch", "8", "4"]
     assert main([*command, "--episodes", "2", "--output", str(tmp_path)]) == 0

@@ -24,8 +24,8 @@ import yaml
 from huggingface_hub import ModelCard
 
 from sb3_angc import ANGC
+from sb3_angc.common.environments import EVALUATION_SEED_OFFSET
 from sb3_angc.zoo.__main__ import main
-from sb3_angc.zoo.package import EVALUATION_SEED_OFFSET
 
 ENV = "CartPole-v1"
 TRAIN = ["--algo", "angc", "--env", ENV, "-n", "300", "--seed", "7", "--eval-freq", "-1"]
@@ -230,6 +230,9 @@ def test_nothing_is_overwritten(logs: Path, tmp_path: Path, capsys: pytest.Captu
             package(logs, output)
         told = f"--output {output} is not allowed: it must be a new or an empty folder\n"
         assert capsys.readouterr().err.endswith(told)
+    with pytest.raises(SystemExit):
+        package(logs, mine / "folder")
+    assert capsys.readouterr().err.endswith(f"--output {mine / 'folder'} is not allowed: Not a directory\n")
     assert mine.read_text() == "mine"
 
 

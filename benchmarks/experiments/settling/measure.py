@@ -1,8 +1,7 @@
-"""What each rule leaves of the energy, and what its steps cost."""
+"""What each rule leaves of the energy, and the products of its steps."""
 
 from __future__ import annotations
 
-import time
 from itertools import islice
 from typing import Any
 
@@ -20,7 +19,6 @@ from sb3_angc.circuit import diagnose
 
 STEPS = (1, 2, 3, 5, 10, 20, 50)
 MINIMUM_STEPS = 2000
-REPEATS = 20
 
 
 def setup() -> dict[str, Any]:
@@ -41,8 +39,8 @@ def run_cell(condition: Condition, seed: int) -> dict[str, Any]:
     Settle one circuit by every rule.
 
     :return: For each rule the energy above the minimum after each number of ``STEPS``, as a share
-        of that at the projection (mean over the batch; ``None`` where it diverged), time and
-        products a step, a product being one of the batch with a 256 x 256 matrix
+        of that at the projection (mean over the batch; ``None`` where it diverged), and the products
+        of a step, a product being one of the batch with a 256 x 256 matrix
     """
     circuit = make_circuit(condition, seed)
     th.manual_seed(1000 + seed)
@@ -59,18 +57,18 @@ def run_cell(condition: Condition, seed: int) -> dict[str, Any]:
     tied.feedbacks = tied.weights  # the minimum does not depend on E
     lowest = State(tied, next(islice(momentum(tied), MINIMUM_STEPS - 1, None))).energy()
     energies: dict[str, list[th.Tensor]] = {}
-    costs = {}
+    products = {}
     for rule in RULES:
         energies[rule] = [State(in_double, _settle(rule, problem, steps)).energy() for steps in STEPS]
         for energy in energies[rule]:
             lowest = th.minimum(lowest, th.nan_to_num(energy, nan=th.inf))
-        costs[rule] = _cost(rule, problem)
+        products[rule] = _products(rule, problem)
     rules = {}
     for rule, values in energies.items():
         shares = [float((energy - lowest).mean() / (start - lowest).mean()) for energy in values]
         rules[rule] = {
             "remaining": [share if np.isfinite(share) else None for share in shares],
-            **costs[rule],
+            "products": products[rule],
         }
     alignment = diagnose(circuit, x, y).feedback_alignment
     return {
@@ -91,21 +89,15 @@ def _settle(rule: str, problem: Problem, steps: int) -> Potentials:
         return [th.full_like(z, th.nan).double() for z in problem.project()]
 
 
-def _cost(rule: str, problem: Problem) -> dict[str, float | None]:
-    """Time and products of one further step: those of 10 less those of 5, over 5."""
-    times, products = [], []
+def _products(rule: str, problem: Problem) -> float | None:
+    """Products of one further step: those of 10 less those of 5, over 5."""
+    counts: list[float] = []
     for steps in (5, 10):
         settle = make_settler(rule, problem, steps)
         try:
             with FlopCounterMode(display=False) as counter:
                 settle()
-        except ValueError:
-            return {"milliseconds": None, "products": None}
-        products.append(counter.get_total_flops() / (2 * circuits.BATCH_SIZE * SIZES[1] * SIZES[2]))
-        durations = []
-        for _ in range(REPEATS):
-            started = time.process_time()
-            settle()
-            durations.append(1000 * (time.process_time() - started))
-        times.append(min(durations))  # what else the machine does only ever adds
-    return {"milliseconds": (times[1] - times[0]) / 5, "products": (products[1] - products[0]) / 5}
+        except ValueError:  # diverged
+            return None
+        counts.append(counter.get_total_flops() / (2 * circuits.BATCH_SIZE * SIZES[1] * SIZES[2]))
+    return (counts[1] - counts[0]) / 5
