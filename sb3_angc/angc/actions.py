@@ -132,7 +132,7 @@ class ActionParts(nn.Module):
             padded = first[:, None] + np.where(column < np.array(sizes)[:, None], column, 0)
         for name, value in (("first", first), ("start", start), ("step", step), ("levels", levels)):
             self.register_buffer(name, th.as_tensor(value), persistent=False)
-        self.register_buffer("every_choice", th.arange(self.n_outputs), persistent=False)
+        self.register_buffer("every_choice", th.arange(self.n_outputs).unsqueeze(1), persistent=False)
         self.register_buffer("padded", None if padded is None else th.as_tensor(padded), persistent=False)
 
     def best(self, values: th.Tensor) -> th.Tensor:
@@ -181,8 +181,8 @@ class ActionParts(nn.Module):
         """
         if not self.as_input:
             return controller.infer(features)
-        every = self.every_choice.expand(len(features), -1)
-        return controller.infer(self.beside(features, every)).view(len(features), -1)
+        every = self.chosen(self.every_choice, features.dtype)
+        return controller.infer_with_each(features, every).squeeze(2)
 
     def beside(self, features: th.Tensor, choices: th.Tensor) -> th.Tensor:
         """

@@ -11,6 +11,7 @@ from torch import nn
 
 from sb3_angc.circuit import inference
 from sb3_angc.circuit.activations import get_activation
+from sb3_angc.circuit.endings import project_with_each
 from sb3_angc.circuit.layers import Layer, make_synapses, synapses_by_name
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.state import CircuitState
@@ -220,6 +221,27 @@ class NGCCircuit(nn.Module):
         free = x.new_zeros(len(x), self.layer_sizes[-1])
         state = self.settle(x, free, clamped=free)
         return self.bundles[-1].predict(state.activities[-1])
+
+    def infer_with_each(self, x: th.Tensor, endings: th.Tensor) -> th.Tensor:
+        """
+        As :meth:`infer` of each row of ``x`` followed by each ending, in less time: see
+        :func:`~sb3_angc.circuit.endings.project_with_each`.
+
+        :param x: How inputs begin, ``(batch, n)``
+        :param endings: How they end, ``(n_endings, layer_sizes[0] - n)``
+        :return: Outputs, ``(batch, n_endings, layer_sizes[-1])``
+        :raises ValueError: As :meth:`infer`, or if a beginning and an ending make no whole input
+        """
+        if x.shape[1] + endings.shape[1] != self.layer_sizes[0]:
+            raise ValueError(
+                f"x and endings of shapes {tuple(x.shape)} and {tuple(endings.shape)} are not allowed: their "
+                f"rows must have {self.layer_sizes[0]} numbers together"
+            )
+        if self.settings.settles_at_projection:
+            return project_with_each(self.bundles, self.settings, x, endings)
+        n = len(endings)
+        every = th.cat([x.repeat_interleave(n, dim=0), endings.repeat(len(x), 1)], dim=1)
+        return self.infer(every).view(len(x), n, -1)
 
     def settle(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> CircuitState:
         """
