@@ -121,7 +121,7 @@ def test_learns_for_the_tuned_number_of_steps(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(ResumableAlgorithm, "learn", learn_briefly)
     model = ANGC.tuned("Acrobot-v1", **TINY).learn()
     assert model.batch_size == TINY["batch_size"]  # which was changed
-    assert model.exploration_fraction == SETTINGS["Acrobot-v1"]["exploration_fraction"]
+    assert model.gradient_steps == SETTINGS["Acrobot-v1"]["gradient_steps"]
     model.save(tmp_path / "model")
     ANGC.load(tmp_path / "model", env="Acrobot-v1").learn()
     model.learn(70)
