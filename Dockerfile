@@ -3,7 +3,7 @@
 #   docker run -v "$PWD/runs:/sb3_angc/runs" sb3_angc
 #   docker run -v "$PWD/runs:/sb3_angc/runs" sb3_angc make train ENV=Acrobot-v1
 FROM python:3.11-slim
-# g++ is for compiled updates, as Acrobot-v1's settings have them.
+# g++ is for compiled updates (compile_updates=True).
 RUN apt-get update && apt-get install -y --no-install-recommends g++ make && rm -rf /var/lib/apt/lists/*
 WORKDIR /sb3_angc
 # torch without CUDA: small layers are fastest on one core
