@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from stable_baselines3.common import callbacks
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import load_results
+from stable_baselines3.common.results_plotter import X_TIMESTEPS, ts2xy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import sync_envs_normalization
 
@@ -193,7 +195,11 @@ def run_cell(cell: Cell, folder: str) -> Result:
             "processor": round(time.process_time() - start[1], 3),
         },
         "last_policy": last_policy,
-        "curve": {"steps": curve_steps, "returns": curve_returns},
+        "curve": {
+            "steps": curve_steps,
+            "returns": curve_returns,
+            "training": read_training(Path(manager.save_path), curve_steps),
+        },
         **made_with,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -227,6 +233,20 @@ def read_curve(folder: Path) -> tuple[list[int], list[list[float]]]:
     """
     with np.load(folder / "evaluations.npz") as log:
         return log["timesteps"].tolist(), [stored(returns) for returns in log["results"]]
+
+
+def read_training(folder: Path, steps: Sequence[int]) -> list[float | None]:
+    """
+    The returns while training, exploration and all, as the papers of other local learners show them.
+
+    :param folder: the run folder, with the Zoo's logs of episodes
+    :param steps: of the evaluations
+    :return: for each, the mean over the episodes that ended since the one before; None where none did
+    """
+    ends, returns = ts2xy(load_results(str(folder)), X_TIMESTEPS)
+    intervals = np.searchsorted(steps, ends)  # those after the last evaluation come after all others
+    ended = [returns[intervals == number] for number in range(len(steps))]
+    return [stored([some.mean()])[0] if len(some) > 0 else None for some in ended]
 
 
 def stored(returns: Iterable[float]) -> list[float]:

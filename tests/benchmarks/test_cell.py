@@ -1,6 +1,8 @@
 """One cell of a study: what it trains and evaluates, and what its result holds."""
 
+import csv
 import importlib
+import itertools
 import re
 import shutil
 import subprocess
@@ -16,7 +18,7 @@ pytest.importorskip("rich", reason="rich is in the extra 'bench'")
 
 from benchmarks.runner import cell as runner_cell
 from benchmarks.runner import provenance
-from benchmarks.runner.cell import make_manager, run_cell
+from benchmarks.runner.cell import make_manager, read_training, run_cell
 from benchmarks.runner.engines import LocalEngine
 from benchmarks.runner.errors import BenchmarkError
 from benchmarks.runner.provenance import ROOT
@@ -57,6 +59,21 @@ def test_the_curve_and_the_record_have_the_budget_of_the_run(where: str, tmp_pat
     result = run_cell(cell, str(tmp_path))
     assert result["settings"]["n_timesteps"] == result["budget"] == 600
     assert result["curve"]["steps"] == [200, 400, 600]
+
+
+def test_the_curve_has_the_returns_of_training_too(tmp_path: Path) -> None:
+    """Episodes that end at 4, 10, 11, 31 and 33, between evaluations at 10, 20, 30 and 32."""
+    lines = ['#{"t_start": 0.0, "env_id": "None"}', "r,l,t"]
+    lines += [f"{r},{length},{t}" for t, (r, length) in enumerate([(1, 4), (2, 6), (5, 1), (7, 20), (9, 2)])]
+    (tmp_path / "0.monitor.csv").write_text("\n".join(lines) + "\n")
+    assert read_training(tmp_path, [10, 20, 30, 32]) == [1.5, 5.0, None, 7.0]
+
+    result = run_cell(make_cell({}, n_timesteps=600), str(tmp_path / "logs"))
+    [log] = (tmp_path / "logs").rglob("0.monitor.csv")
+    ended = [(float(row["r"]), int(row["l"])) for row in csv.DictReader(log.read_text().splitlines()[1:])]
+    ends = list(itertools.accumulate(length for _, length in ended))
+    first = [value for (value, _), end in zip(ended, ends, strict=True) if end <= 200]
+    assert result["curve"]["training"][0] == pytest.approx(sum(first) / len(first))
 
 
 def test_evaluations_have_the_environment_of_training(
