@@ -1,7 +1,8 @@
 """
 An environment of one's own: a corridor with the goal at one end, and a policy that can be checked.
 
-Whatever follows gymnasium's interface and has discrete actions, or actions with bounds, can be learned from in this way.
+Whatever follows gymnasium's interface and has discrete actions, or actions with bounds, can be learned from
+in this way.
 """
 
 import argparse

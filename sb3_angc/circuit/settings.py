@@ -211,8 +211,8 @@ def _is_finite_above_zero(value: Any) -> bool:
 PRESETS: dict[str, CircuitSettings] = {
     # Iterative settling with learned feedback that learns as well as backpropagation. The default.
     "settled": CircuitSettings(),
-    # The equations of the papers, with absolute sums in the modulation. They do not give step_size, leak, error_scale and the
-    # start; with no value that was tried do they learn a task (docs/ladder.md).
+    # The equations of the papers, with absolute sums in the modulation. They do not give step_size, leak,
+    # error_scale and the start; with no value that was tried do they learn a task (docs/ladder.md).
     "paper": CircuitSettings(
         inference_steps=10,
         order="simultaneous",
