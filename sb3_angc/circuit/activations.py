@@ -87,7 +87,7 @@ def get_activation(activation: str | Activation) -> Activation:
     """
     if isinstance(activation, Activation):
         return activation
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ValueError(
             f"activation={activation!r} is unknown: choose one of {', '.join(ACTIVATIONS)}, "
             "or pass an sb3_angc.circuit.Activation"

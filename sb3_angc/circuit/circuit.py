@@ -15,7 +15,7 @@ from sb3_angc.circuit.endings import project_with_each
 from sb3_angc.circuit.layers import Layer, make_synapses, synapses_by_name
 from sb3_angc.circuit.settings import CircuitSettings, make_settings
 from sb3_angc.circuit.state import CircuitState
-from sb3_angc.circuit.synapses import Synapses
+from sb3_angc.circuit.synapses import ParallelSynapses, Synapses
 from sb3_angc.common.checks import is_integer, require
 
 # Steps of power iteration when a circuit is made; one for each update follows.
@@ -104,10 +104,13 @@ class NGCCircuit(nn.Module):
         :param index: The bundle's place, 0 next to the input
         :param bundle: Synapses between layers of the same sizes. Their first weights are taken as they are,
             whatever ``init_scale`` says; learned feedback gets its mirror phase
-        :raises ValueError: If there is no such place, or the sizes differ
+        :raises ValueError: If there is no such place, the bundle is no synapses, or the sizes differ
         """
         last = len(self.bundles) - 1
         require("index", index, is_integer(index, 0) and index <= last, f"an integer from 0 to {last}")
+        # Torch's own layers have sizes too, but neither errors nor updates.
+        is_bundle = isinstance(bundle, (Synapses, ParallelSynapses))
+        require("bundle", bundle, is_bundle, "Synapses or ParallelSynapses")
         sizes = self.layer_sizes[index : index + 2]
         if [bundle.in_features, bundle.out_features] != sizes:
             raise ValueError(
@@ -281,7 +284,10 @@ class NGCCircuit(nn.Module):
         :param state: A settled state
         :return: Updates by parameter name (as in ``named_parameters()``), of the parameters' shapes.
             They are to be added: a step along them lowers the energy.
+        :raises ValueError: If the state is of no sample: an update is a mean over samples
         """
+        if state.errors[-1].shape[0] == 0:
+            raise ValueError("state of an empty batch is not allowed: it must hold at least one sample")
         parts = [
             part
             for bundle, activity, error in zip(self.bundles, state.activities, state.errors, strict=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 from torch import nn
 
 from sb3_angc.circuit.synapses import ConvSynapses, DenseSynapses, ParallelSynapses, Synapses
@@ -56,10 +57,12 @@ def make_synapses(layers: Sequence[Layer], bias: bool, learned_feedback: bool) -
     :return: The bundle between each two adjacent layers
     :raises ValueError: If a layer is not allowed, or does not fit the one before it
     """
-    allowed = [_is_allowed(layer, is_input=index == 0) for index, layer in enumerate(layers)]
-    if len(layers) < 2 or not all(allowed):
+    # Sizes may be numpy's, and stand in an array of it.
+    listed = list(layers) if isinstance(layers, Sequence) or np.ndim(layers) == 1 else []
+    allowed = [_is_allowed(layer, is_input=index == 0) for index, layer in enumerate(listed)]
+    if len(listed) < 2 or not all(allowed):
         raise ValueError(
-            f"layers={list(layers)} is not allowed: it must hold at least two integers, the input's "
+            f"layers={listed or layers} is not allowed: it must hold at least two integers, the input's "
             "and the output's, each at least 1. The input may also be an image, a tuple (channels, height, "
             "width), later layers a Convolution, and each layer a list of such parts side by side"
         )

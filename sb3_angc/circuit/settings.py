@@ -260,7 +260,7 @@ def make_settings(preset: str = "settled", **overrides: Any) -> CircuitSettings:
     :return: The settings
     :raises ValueError: If the preset or a setting is unknown, or a value is not allowed
     """
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown: choose one of {', '.join(PRESETS)}")
     known = [field.name for field in fields(CircuitSettings)]
     for name in overrides:

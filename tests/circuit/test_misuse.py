@@ -4,10 +4,12 @@ import copy
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch as th
 
 from sb3_angc.circuit import Convolution, NGCCircuit, learn
+from sb3_angc.circuit.synapses import DenseSynapses, ParallelSynapses
 
 LINEAR: dict[str, Any] = {"activation": "identity", "feedback": "tied"}
 
@@ -73,3 +75,49 @@ def test_limits_of_the_norm_that_would_unlearn(max_norm: Any) -> None:
     with pytest.raises(ValueError, match=f"max_norm={max_norm!r} is not allowed: it must be a number"):
         learn({circuit: updates}, th.optim.SGD(circuit.parameters(), lr=0.1), max_norm)
     th.testing.assert_close(circuit.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [5, None, {2, 3}, {2: 1, 3: 1}, iter([2, 3]), np.array(2)],
+    ids=lambda layers: type(layers).__name__,
+)
+def test_layers_that_are_no_sequence(layers: Any) -> None:
+    with pytest.raises(ValueError, match=r"layers=.* is not allowed: it must hold at least two integers"):
+        NGCCircuit(layers)
+
+
+def test_layers_in_an_array() -> None:
+    assert NGCCircuit(np.array([2, 3, 1])).layer_sizes == [2, 3, 1]  # type: ignore[arg-type]
+
+
+def test_names_that_are_no_text() -> None:
+    with pytest.raises(ValueError, match=r"preset=\['x'\] is unknown: choose one of settled"):
+        NGCCircuit([2, 3], ["x"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"activation=\['relu'\] is unknown: choose one of identity"):
+        NGCCircuit([2, 3], activation=["relu"])
+
+
+@pytest.mark.parametrize("bundle", [th.nn.Linear(2, 8), None, DenseSynapses], ids=str)
+def test_a_bundle_that_is_no_synapses(bundle: Any) -> None:
+    circuit = NGCCircuit([2, 8, 1], mirror_patterns=0)
+    before = circuit.bundles[0]
+    with pytest.raises(ValueError, match=r"bundle=.* is not allowed: it must be Synapses or Par"):
+        circuit.replace_synapses(0, bundle)
+    assert circuit.bundles[0] is before
+
+
+def test_parts_side_by_side_that_are_no_synapses() -> None:
+    dense = DenseSynapses(2, 3, bias=True, learned_feedback=False)
+    for part in (th.nn.Linear(2, 3), ParallelSynapses([dense])):
+        with pytest.raises(ValueError, match=r"(?s)parts=.* is not allowed: it must be a list of Synapses"):
+            ParallelSynapses([dense, part])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("layers", [[(1, 4, 4), Convolution(2, 3), 1], [16, 8, 1]], ids=["image", "numbers"])
+@pytest.mark.parametrize("preset", ["settled", "paper"])
+def test_updates_of_no_sample(preset: str, layers: list[Any]) -> None:
+    circuit = NGCCircuit(layers, preset)
+    state = circuit.settle(th.zeros(0, 16), th.zeros(0, 1))
+    with pytest.raises(ValueError, match="state of an empty batch is not allowed"):
+        circuit.local_updates(state)

@@ -8,6 +8,7 @@ import torch as th
 from torch import nn
 
 from sb3_angc.circuit.synapses.base import Synapses
+from sb3_angc.common.checks import require
 
 
 class ParallelSynapses(nn.Module):
@@ -16,10 +17,13 @@ class ParallelSynapses(nn.Module):
     of the postsynaptic one. While a circuit settles they are one bundle; each learns by itself.
 
     :param parts: The bundles, in the order in which their neurons stand in the layers
+    :raises ValueError: If one is no :class:`~sb3_angc.circuit.synapses.base.Synapses`
     """
 
     def __init__(self, parts: Sequence[Synapses]) -> None:
         super().__init__()
+        are_synapses = all(isinstance(part, Synapses) for part in parts)
+        require("parts", parts, are_synapses, "a list of Synapses, none of them side by side themselves")
         self.parts = nn.ModuleList(parts)
         self.in_sizes = [part.in_features for part in parts]
         self.out_sizes = [part.out_features for part in parts]
