@@ -30,12 +30,13 @@ def learn(
         circuits of the optimizer do not change.
     :param optimizer: Any torch optimizer over the circuits' parameters, but LBFGS, which asks for a
         closure. With ``maximize=True`` it takes the updates as they are; otherwise it gets a copy with the
-        sign turned. Other parameters that it holds do not move, and lose their gradients.
+        sign turned. Other parameters that it holds do not move, and lose their gradients. Updates of 0 leave
+        weights as they are, but for its momentum and weight decay.
     :param max_norm: The updates of each circuit are scaled down so that their joint norm is at most this, in
         the unit of the gradient of half the squared error: updates are about ``pi / (2 beta_e)`` of it
     :raises ValueError: If an update is not finite: the circuit is named, and no weight of any has changed. If
-        the optimizer holds nothing of a circuit, or its groups of parameters differ in their learning rate or
-        in ``maximize``
+        the optimizer lacks a weight or a bias of a circuit, or its groups of parameters differ in their
+        learning rate or in ``maximize``
     """
     require("max_norm", max_norm, is_number(max_norm) and max_norm > 0, "a number above 0")
     factors = scales({circuit: float(joint_norm(its)) for circuit, its in updates.items()}, max_norm)
@@ -44,16 +45,21 @@ def learn(
         if any(other.get(name) != group.get(name) for other in others):
             raise ValueError(f"An optimizer is not allowed whose groups of parameters differ in {name!r}")
     held = {parameter for each in optimizer.param_groups for parameter in each["params"]}
-    for circuit in updates:
-        if held.isdisjoint(circuit.prediction_parameters().values()):
-            raise ValueError(f"optimizer is not allowed: it holds no parameter of {circuit.name}")
+    parameters = {circuit: circuit.prediction_parameters() for circuit in updates}
+    for circuit, named in parameters.items():
+        if not held.issuperset(named.values()):  # they would never learn, without a word
+            lacking = ", ".join(name for name, parameter in named.items() if parameter not in held)
+            raise ValueError(
+                f"optimizer is not allowed: it lacks {lacking} of {circuit.name}. Make it after synapses or "
+                "weights were put in the place of others"
+            )
     # Or circuits that learned last time would move once more
     for parameter in held:
         parameter.grad = None
     sign = 1.0 if group.get("maximize", False) else -1.0
     for circuit, its in updates.items():
         factor = sign * factors[circuit]
-        for name, parameter in circuit.prediction_parameters().items():
+        for name, parameter in parameters[circuit].items():
             parameter.grad = its[name] if factor == 1 else factor * its[name]
     before = {circuit: [s.weight.clone() for s in circuit.synapses_with_feedback] for circuit in updates}
     optimizer.step()
