@@ -20,6 +20,7 @@ from sb3_angc.common.checks import (
     check_boolean,
     check_finite,
     check_fraction,
+    check_keywords,
     check_not_negative,
     check_positive_integer,
     in_a_line,
@@ -79,6 +80,8 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     require("replay_buffer_class", kind, is_buffer, "a subclass of ReplayBuffer")
     for name in ("replay_buffer_kwargs", "policy_kwargs"):
         require(name, arguments[name], isinstance(arguments[name], dict), "a dict")
+    # Which the policy is given besides: two spaces, and the schedule of the learning rate
+    check_keywords("policy_kwargs", arguments["policy_kwargs"], arguments["policy_class"], None, None, None)
     if arguments["clamp_all_actions"] and arguments["policy_kwargs"].get("action_input", False):
         raise ValueError(
             "clamp_all_actions=True is not allowed with action_input=True: the controller's one output is of "

@@ -29,8 +29,9 @@ from sb3_angc.angc.features import (
     observation_layers,
 )
 from sb3_angc.angc.optimizer import make_optimizer
+from sb3_angc.angc.policy_arguments import check_circuit, check_extractor, check_not_trainable
 from sb3_angc.angc.value_scale import ValueScale, agent_settings, can_be_rescaled
-from sb3_angc.circuit import PRESETS, Activation, NGCCircuit
+from sb3_angc.circuit import Activation, NGCCircuit
 from sb3_angc.circuit.layers import Layer
 from sb3_angc.common.checks import check_boolean, check_finite_tensor
 from sb3_angc.saving.files import writing
@@ -113,6 +114,8 @@ class ANGCPolicy(BasePolicy):
         normalize_values: bool = True,
     ) -> None:
         extractor = features_extractor_class or self.default_features_extractor
+        check_extractor(extractor, features_extractor_kwargs, observation_space)
+        check_circuit(circuit, circuit_kwargs)
         if not normalize_images and issubclass(extractor, (ImageExtractor, PartsExtractor)):
             features_extractor_kwargs = {"normalized_image": True, **(features_extractor_kwargs or {})}
         super().__init__(
@@ -124,8 +127,6 @@ class ANGCPolicy(BasePolicy):
             optimizer_kwargs=optimizer_kwargs,
             normalize_images=normalize_images,
         )
-        if circuit not in PRESETS:
-            raise ValueError(f"circuit={circuit!r} is unknown: choose one of {', '.join(PRESETS)}")
         self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.circuit = circuit
@@ -147,20 +148,8 @@ class ANGCPolicy(BasePolicy):
         :param lr_schedule: Learning rate schedule
             lr_schedule(1) is the initial learning rate
         """
-        try:
-            self.features_extractor = self.make_features_extractor()
-        except TypeError as error:
-            raise ValueError(
-                f"features_extractor_kwargs={self.features_extractor_kwargs!r} is not allowed: {error}. "
-                "Layers are chosen by net_arch and cnn_arch"
-            ) from error
-        if any(parameter.requires_grad for parameter in self.features_extractor.parameters()):
-            raise ValueError(
-                f"features_extractor_class={self.features_extractor_class.__name__} has trainable "
-                "parameters, which would need backpropagation: use CnnPolicy or MultiInputPolicy without one "
-                "for images (their convolutions, cnn_arch, learn by local updates), or an extractor without "
-                "trainable parameters, such as FlattenExtractor"
-            )
+        self.features_extractor = self.make_features_extractor()
+        check_not_trainable(self.features_extractor)
         images = getattr(self.features_extractor, "image_shapes", [])
         self.n_pixels = sum(map(math.prod, images))
         n_others = int(self.features_extractor.features_dim) - self.n_pixels  # numpy's in some spaces

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,46 @@ def check_fraction(name: str, value: Any) -> None:
 def check_not_negative(name: str, value: Any) -> None:
     """:raises ValueError: If the value is not a finite number of at least 0"""
     require(name, value, is_number(value) and 0 <= value < math.inf, "a finite number of at least 0")
+
+
+def check_names(name: str, value: object) -> None:
+    """:raises ValueError: If the value is not a dict with texts as keys"""
+    is_allowed = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    require(name, value, is_allowed, "a dict of arguments by their names")
+
+
+def check_keywords(
+    name: str, kwargs: Any, function: Callable[..., Any], *given: Any, hint: str = "", **named: Any
+) -> None:
+    """
+    :param name: The argument that holds the keyword arguments
+    :param kwargs: What it was given
+    :param function: What is to be called as ``function(*given, **named, **kwargs)``. It is not called: an
+        error within it would be told as one of these arguments.
+    :param hint: To end the error with
+    :raises ValueError: If it takes no such arguments
+    """
+    check_names(name, kwargs)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some written in C tell nothing of theirs
+        return
+    twice = [repr(key) for key in kwargs if key in named]
+    try:
+        signature.bind(*given, **{**kwargs, **named})
+    except TypeError as error:
+        problem: str | None = str(error)
+    else:
+        problem = f"{', '.join(twice)} is told already" if twice else None
+    if problem is not None:
+        several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        left = list(signature.parameters.values())[len(given) :]
+        names = [each.name for each in left if each.kind not in several and each.name not in named]
+        its = getattr(function, "__name__", repr(function))
+        raise ValueError(
+            f"{name}={kwargs!r} is not allowed: {problem}. It must be a dict of arguments of {its}: "
+            f"{', '.join(names) or 'there are none'}{hint and f'. {hint}'}"
+        )
 
 
 def check_finite(what: str, value: Any) -> None:

@@ -1,5 +1,6 @@
 """What is refused, with which words, and that nothing is lost by it."""
 
+import functools
 import math
 import re
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import NatureCNN
+from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
@@ -78,6 +79,52 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"policy_kwargs": {"optimizer_class": "Adam"}}, "optimizer_class='Adam' is not allowed"),
     ({"policy_kwargs": {"optimizer_class": th.optim.LBFGS}}, "takes a step from updates alone"),
+    *(
+        (
+            {"policy_kwargs": {"optimizer_class": wrong}},
+            f"optimizer_class={wrong!r} is not allowed: it must be",
+        )
+        for wrong in (nn.Linear, dict, th.optim.Optimizer)
+    ),
+    ({"policy_kwargs": {"bogus": 1}}, "policy_kwargs={'bogus': 1} is not allowed: got an unexpected keyword"),
+    (
+        {"policy_kwargs": {"bogus": 1}},
+        "It must be a dict of arguments of ANGCPolicy: net_arch, activation_fn,",
+    ),
+    (
+        {"policy_kwargs": {"lr_schedule": 1}},
+        "policy_kwargs={'lr_schedule': 1} is not allowed: multiple values",
+    ),
+    ({"policy_kwargs": {1: 2}}, "policy_kwargs={1: 2} is not allowed: it must be a dict of arguments by"),
+    *(
+        (
+            {"policy_kwargs": {name: wrong}},
+            f"{name}={wrong!r} is not allowed: it must be a dict of arguments by",
+        )
+        for name in ("optimizer_kwargs", "features_extractor_kwargs", "circuit_kwargs")
+        for wrong in ("x", [1], {1: 2})
+    ),
+    (
+        {"policy_kwargs": {"optimizer_kwargs": {"bogus": 1}}},
+        "optimizer_kwargs={'bogus': 1} is not allowed: got an unexpected keyword argument 'bogus'. It must "
+        "be a dict of arguments of Adam: betas, eps,",
+    ),
+    (
+        {"policy_kwargs": {"optimizer_kwargs": {"lr": 1}}},
+        "optimizer_kwargs={'lr': 1} is not allowed: 'lr' is told already",
+    ),
+    ({"policy_kwargs": {"optimizer_kwargs": {"lr": 1}}}, "The learning rate is the agent's learning_rate"),
+    ({"policy_kwargs": {"circuit": ["x"]}}, "circuit=['x'] is unknown: choose one of settled, paper"),
+    ({"policy_kwargs": {"circuit_kwargs": {"preset": "paper"}}}, "the preset is told by circuit"),
+    ({"policy_kwargs": {"activation_fn": [1]}}, "activation_fn=[1] is not allowed: it must be a name, an"),
+    *(
+        (
+            {"policy_kwargs": {"features_extractor_class": wrong, "normalize_images": scaled}},
+            f"features_extractor_class={wrong!r} is not allowed: it must be a subclass of BaseFeatures",
+        )
+        for wrong in ("x", dict)
+        for scaled in (True, False)
+    ),
 ]
 
 
@@ -87,6 +134,52 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
 def test_bad_argument_is_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         ANGC("CartPole-v1", **{**TINY, **arguments})
+
+
+class Needs(FlattenExtractor):
+    """A features extractor with an argument that has no default."""
+
+    def __init__(self, observation_space: spaces.Space[Any], scale: float) -> None:
+        self.text: Any = None
+        super().__init__(observation_space)
+        self.scale = scale if scale >= 0 else self.text + 1
+
+
+def test_a_bug_in_a_features_extractor_stays_what_it_is() -> None:
+    """It is told as Python tells it, and not as a fault of the arguments, which are checked by themselves."""
+    settings: dict[str, Any] = {"features_extractor_class": Needs}
+    for given, error, message in (
+        ({"scale": -1.0}, TypeError, "unsupported operand"),
+        (
+            {},
+            ValueError,
+            r"features_extractor_kwargs=\{\} is not allowed: missing a required argument: 'scale'",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            ANGC("CartPole-v1", policy_kwargs={**settings, "features_extractor_kwargs": given})
+    model = ANGC("CartPole-v1", policy_kwargs={**settings, "features_extractor_kwargs": {"scale": 2.0}})
+    assert isinstance(model.policy.features_extractor, Needs)
+    assert model.policy.features_extractor.scale == 2
+
+
+def test_what_hands_its_arguments_on_is_not_refused() -> None:
+    """What becomes of them, a class of one's own and a function know themselves."""
+
+    class Handing(ANGCPolicy):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.own = kwargs.pop("own")
+            super().__init__(*args, **kwargs)
+
+    settings = {
+        "own": 3,
+        "optimizer_class": functools.partial(th.optim.SGD, momentum=0.5),
+        "optimizer_kwargs": {"maximize": True},
+    }
+    policy = ANGC(Handing, "CartPole-v1", policy_kwargs=settings).policy
+    assert getattr(policy, "own") == 3  # noqa: B009 -- the type knows nothing of it
+    assert policy.optimizer.param_groups[0]["momentum"] == 0.5
+    assert policy.optimizer.param_groups[0]["maximize"]
 
 
 def test_steps_of_numpy_in_a_pair() -> None:
