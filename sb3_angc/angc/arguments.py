@@ -101,6 +101,7 @@ def check_observation_space(space: spaces.Space[Any], key: str | None = None) ->
     if isinstance(space, spaces.Dict) and key is None:
         for name, part in space.items():
             check_observation_space(part, name)
+        require("observation_space", space, spaces.flatdim(space) > 0, "of at least one number")
         return
     is_allowed, way_out = True, ""
     if isinstance(space, spaces.Discrete):
@@ -113,6 +114,9 @@ def check_observation_space(space: spaces.Space[Any], key: str | None = None) ->
         is_allowed, way_out = len(space.shape) > 0, "Give it a dimension with gymnasium's ReshapeObservation"
     elif not isinstance(space, spaces.MultiBinary):
         is_allowed, way_out = False, _way_out(space, key is not None)
+    # A part without numbers adds nothing, unless convolutions are to see it.
+    if is_allowed and 0 in (space.shape or ()) and (key is None or is_image(space)):
+        is_allowed, way_out = False, "It holds no number"
     if not is_allowed:
         where = "observation_space" if key is None else f"observation_space[{key!r}]"
         raise ValueError(f"{where}={in_a_line(space)} is not allowed: the circuits cannot see it. {way_out}")
@@ -234,7 +238,7 @@ def make_policy_and_env(
             f"policy={policy.__name__} is not allowed: it must be {', '.join(aliases)}, "
             "a subclass of sb3_angc.ANGCPolicy or, alone, an environment"
         )
-    if isinstance(policy, type) or policy in aliases:
+    if isinstance(policy, type) or (isinstance(policy, str) and policy in aliases):
         return policy, None if env is None else _make_env(env, aliases, verbose)
     if env is not None:
         raise ValueError(f"policy={policy!r} is not allowed: it must be {', '.join(aliases)}, or a class")

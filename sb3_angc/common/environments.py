@@ -8,6 +8,9 @@ from collections.abc import Iterable
 import gymnasium as gym
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_angc.common.checks import require
 
 # Training starts from the seed itself: added to it, so that episodes of an evaluation are others.
 EVALUATION_SEED_OFFSET = 1_000_000
@@ -33,7 +36,7 @@ def make_env(env: GymEnv | str, verbose: int = 0, policies: Iterable[str] = ()) 
     :param verbose: From 1 on, a line says that one is made
     :param policies: What the id may be a misspelling of
     :return: The environment
-    :raises ValueError: If no environment has this id
+    :raises ValueError: If no environment has this id, or it is none
     """
     if isinstance(env, str) and env.startswith("MinAtar/"):
         register_minatar()
@@ -43,4 +46,8 @@ def make_env(env: GymEnv | str, verbose: int = 0, policies: Iterable[str] = ()) 
         close = difflib.get_close_matches(str(env), policies, n=1)
         meant = f" Or is the policy {close[0]!r} meant?" if close else ""
         raise ValueError(f"env={env!r} is not a registered environment: {error}{meant}") from error
+    allowed = (
+        "an environment, a VecEnv or the id of a registered environment, and no class or function of one"
+    )
+    require("env", env, isinstance(made, (gym.Env, VecEnv)), allowed)
     return made

@@ -158,7 +158,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
             environment has the given id
         """
         check_zip(path)
-        env = make_env(env) if isinstance(env, str) else env
+        env = None if env is None else make_env(env)
         try:
             model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
         except (ValueError, AssertionError, OSError, MemoryError):
@@ -197,7 +197,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         :param kwargs: Constructor's arguments that take the place of the saved ones
         :return: new model instance with loaded weights
         """
-        env = make_env(env) if isinstance(env, str) else env
+        env = None if env is None else make_env(env)
         return load_safe(cls, path, cls.safe_classes, env, device, **kwargs)
 
     def set_parameters(

@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -140,9 +141,9 @@ class Needs(FlattenExtractor):
     """A features extractor with an argument that has no default."""
 
     def __init__(self, observation_space: spaces.Space[Any], scale: float) -> None:
-        self.text: Any = None
+        unset: dict[str, Any] = {"offset": None}
         super().__init__(observation_space)
-        self.scale = scale if scale >= 0 else self.text + 1
+        self.scale = scale if scale >= 0 else unset["offset"] + 1
 
 
 def test_a_bug_in_a_features_extractor_stays_what_it_is() -> None:
@@ -232,6 +233,49 @@ def test_unknown_environment_names_the_closest() -> None:
 def test_policy_and_environment_mistaken(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ANGC(*arguments)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, [1], {}, ScriptedEnv, lambda: gym.make("CartPole-v1")], ids=str)
+def test_what_is_no_environment(wrong: Any, tmp_path: Path) -> None:
+    message = re.escape(f"env={wrong!r} is not allowed: it must be an environment, a VecEnv or the id")
+    if not isinstance(wrong, type):  # in the first place it is taken for a policy
+        with pytest.raises(ValueError, match=message):
+            ANGC(wrong)
+    if wrong is None:
+        return
+    with pytest.raises(ValueError, match=message):
+        ANGC("MlpPolicy", wrong)
+    ANGC("CartPole-v1", **TINY).save(tmp_path / "agent.zip")
+    with pytest.raises(ValueError, match=message):
+        ANGC.load(tmp_path / "agent.zip", env=wrong)
+
+
+@pytest.mark.parametrize("policy", [[1], {}], ids=str)
+def test_what_is_no_policy(policy: Any) -> None:
+    with pytest.raises(
+        ValueError, match=re.escape(f"policy={policy!r} is not allowed: it must be MlpPolicy")
+    ):
+        ANGC(policy, "CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("space", "what"),
+    [
+        (spaces.Box(-1, 1, (0,)), "observation_space"),
+        (spaces.Box(0, 255, (0, 3, 3), np.uint8), "observation_space"),
+        (spaces.MultiDiscrete([]), "observation_space"),
+        (spaces.Dict(), "observation_space"),
+        (spaces.Dict(image=spaces.Box(0, 255, (0, 3, 3), np.uint8), b=spaces.Discrete(2)), "['image']"),
+    ],
+    ids=str,
+)
+def test_observations_without_a_number(space: spaces.Space[Any], what: str) -> None:
+    class Empty(gym.Env[Any, Any]):
+        observation_space = space
+        action_space = spaces.Discrete(2)
+
+    with pytest.raises(ValueError, match=rf"{re.escape(what)}=.* is not allowed: .*( no| one) number"):
+        ANGC(Empty(), **TINY)
 
 
 def test_trainable_features_extractor_is_refused() -> None:
