@@ -216,6 +216,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        vars(self).update(arguments.in_place_of_none(vars(self)))
         vars(self).update(arguments.check_arguments(vars(self)))
         self.replay_buffer_class, self.replay_buffer_kwargs = replay.choose_buffer(
             self.replay_buffer_class,
@@ -228,6 +229,7 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
             if replay.sums_steps(self.replay_buffer_class):  # then it is not ignored
                 warnings.filterwarnings("ignore", message=".*`n_steps=.*` is ignored")
             super()._setup_model()
+        self.replay_buffer_kwargs = replay.without_steps(self.replay_buffer_class, self.replay_buffer_kwargs)
         arguments.check_normalized_observations(self._vec_normalize_env, self.policy)
         arguments.warn_of_short_interval(self.target_update_interval, self.n_envs)
         self.exploration_schedule = LinearSchedule(
@@ -312,7 +314,8 @@ class ANGC(ExploringAlgorithm, TunedAlgorithm):
         self._n_updates += gradient_steps
 
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/loss", th.stack(losses).mean().item())
+        if losses:
+            self.logger.record("train/loss", th.stack(losses).mean().item())
         if epistemic_rewards:
             self.logger.record("train/epistemic_reward", th.stack(epistemic_rewards).mean().item())
 

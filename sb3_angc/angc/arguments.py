@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_angc.angc.actions import ACTION_BINS, check_action_space
 from sb3_angc.angc.features import is_image
 from sb3_angc.angc.policies import ANGCPolicy
+from sb3_angc.angc.replay import choose_n_steps
 from sb3_angc.common.checks import (
     check_boolean,
     check_finite,
@@ -37,6 +38,30 @@ POSITIVE_INTEGERS = (
 FRACTIONS = ("gamma", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
 NOT_NEGATIVE = ("alpha_instrumental", "alpha_epistemic", "learning_starts")
 BOOLEANS = ("double_q", "clamp_all_actions", "compile_updates")
+
+
+def in_place_of_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    What ``load`` was given as ``None`` means what it means to the constructor, which ``load`` passes by.
+
+    :param arguments: What ``ANGC`` was given, by the names of its attributes
+    :return: The values of those that are ``None`` and may be
+    """
+    chosen: dict[str, Any] = {}
+    if arguments["replay_buffer_kwargs"] is None:
+        chosen["replay_buffer_kwargs"] = {}
+    if arguments["tau"] is None:
+        chosen["tau"] = choose_tau(None, arguments["target_update_interval"])
+    if arguments["n_steps"] is None:
+        chosen["n_steps"] = choose_n_steps(
+            None,
+            arguments["gamma"],
+            arguments["replay_buffer_class"],
+            arguments["replay_buffer_kwargs"],
+            isinstance(arguments["observation_space"], spaces.Dict),
+            arguments["optimize_memory_usage"],
+        )
+    return chosen
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -204,6 +204,18 @@ def choose_buffer(
     return replay_buffer_class, replay_buffer_kwargs
 
 
+def without_steps(
+    replay_buffer_class: type[ReplayBuffer] | None, replay_buffer_kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    :return: What :func:`choose_buffer` was given, to keep and to save: the steps and their discount are the
+        agent's own, and a buffer of another class that is asked for later does not take them
+    """
+    if not sums_steps(replay_buffer_class):
+        return replay_buffer_kwargs
+    return {name: value for name, value in replay_buffer_kwargs.items() if name not in ("n_steps", "gamma")}
+
+
 def check_filled(buffer: ReplayBuffer | None) -> None:
     """:raises ValueError: If nothing can be drawn from a buffer"""
     if buffer is None or buffer.size() == 0:

@@ -1,5 +1,6 @@
 """Replay of n steps with the observation that follows at once."""
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.buffers import NStepReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -76,6 +77,63 @@ def test_steps_and_discount_given_anew_reach_the_replay(tmp_path: Path) -> None:
     loaded = ANGC.load(path, env=env, device="cpu", n_steps=1)
     assert isinstance(loaded.replay_buffer, SuccessorReplayBuffer)
     assert loaded.replay_buffer.n_steps == 1
+
+
+@pytest.mark.parametrize("how", ["load", "load_safe"])
+def test_another_buffer_is_asked_for_on_loading(how: str, tmp_path: Path) -> None:
+    """One of single steps takes no number of steps, and none was asked for by its arguments."""
+    if how == "load_safe":
+        pytest.importorskip("safetensors", reason="safetensors is the extra 'safe'")
+    env = ScriptedEnv(lambda k: (float(k), 0.0, False, False))
+    model = ANGC(env, n_steps=4, replay_buffer_kwargs={"handle_timeout_termination": False}, **TINY)
+    path = tmp_path / "angc.zip"
+    (model.save if how == "load" else model.save_safe)(path)
+    arguments: dict[str, Any] = {"replay_buffer_class": ReplayBuffer, "n_steps": 1}
+    loaded = getattr(ANGC, how)(path, env=env, device="cpu", **arguments).learn(60)
+    assert type(loaded.replay_buffer) is ReplayBuffer
+    assert not loaded.replay_buffer.handle_timeout_termination
+    assert (loaded.sample(20).discounts[:, 0] == loaded.gamma).all()
+
+
+@pytest.mark.parametrize("how", ["load", "load_safe"])
+@pytest.mark.parametrize(
+    ("saved", "given", "expected"),
+    [
+        ({"n_steps": 4}, {"n_steps": None}, {"n_steps": 5}),
+        ({"n_steps": 1}, {"n_steps": None}, {"n_steps": 1}),  # its buffer is of one step
+        ({"n_steps": 4, "gamma": 0.9}, {"n_steps": None, "gamma": 0.5}, {"n_steps": 5, "gamma": 0.5}),
+        ({"n_steps": 1}, {"n_steps": None, "replay_buffer_class": None}, {"n_steps": 5}),
+        ({"tau": 0.3}, {"tau": None}, {"tau": 0.005}),
+        ({"tau": 0.3, "target_update_interval": 100}, {"tau": None}, {"tau": 1.0}),
+        ({}, {"replay_buffer_kwargs": None}, {"replay_buffer_kwargs": {}}),
+    ],
+    ids=str,
+)
+def test_none_means_on_loading_what_it_means_to_the_constructor(
+    how: str, saved: dict[str, Any], given: dict[str, Any], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    if how == "load_safe":
+        pytest.importorskip("safetensors", reason="safetensors is the extra 'safe'")
+    model = ANGC("CartPole-v1", **saved, **TINY)
+    path = tmp_path / "angc.zip"
+    (model.save if how == "load" else model.save_safe)(path)
+    loaded = getattr(ANGC, how)(path, env="CartPole-v1", device="cpu", **given)
+    assert {name: getattr(loaded, name) for name in expected} == expected
+    if "n_steps" in expected and expected["n_steps"] > 1:
+        assert isinstance(loaded.replay_buffer, SuccessorReplayBuffer)
+        kept = loaded.replay_buffer.n_steps, loaded.replay_buffer.gamma
+        assert kept == (loaded.n_steps, loaded.gamma)
+
+
+def test_no_updates_change_and_record_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    model = ANGC("CartPole-v1", **TINY).learn(60)
+    before, n_updates = copy.deepcopy(model.policy.state_dict()), model._n_updates
+    model.logger.name_to_value.clear()
+    model.train(0, 8)
+    assert model._n_updates == n_updates
+    assert set(model.logger.name_to_value) == {"train/learning_rate", "train/n_updates"}
+    assert all(th.equal(value, model.policy.state_dict()[name]) for name, value in before.items())
+    assert not list(recwarn)
 
 
 def test_steps_and_discount_set_later_reach_the_replay(tmp_path: Path) -> None:
