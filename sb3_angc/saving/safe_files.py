@@ -7,12 +7,14 @@ same checks as a constructor's arguments.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import math
 import pathlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any, TypeAlias, TypeVar
 
@@ -22,10 +24,19 @@ from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
-from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+from stable_baselines3.common.utils import (
+    ConstantSchedule,
+    FloatSchedule,
+    LinearSchedule,
+    check_for_correct_spaces,
+)
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_angc.circuit import Activation
+from sb3_angc.common.checks import check_keywords, require
 from sb3_angc.saving.files import writing
+from sb3_angc.saving.spaces import decode_space, encode_space
 
 SelfAlgorithm = TypeVar("SelfAlgorithm", bound=OffPolicyAlgorithm)
 
@@ -33,8 +44,6 @@ SelfAlgorithm = TypeVar("SelfAlgorithm", bound=OffPolicyAlgorithm)
 AGENT_FILE = "agent.safetensors"
 # One more whenever a file of this version could not be read by the version before.
 SAFE_FORMAT = 4
-# The largest observation, in numbers, and the most values of a discrete space that a file may ask for.
-LARGEST_SPACE = 2**20
 # Classes of torch that a file may name. Beside these and the algorithm's own, nothing is imported or called
 # on its behalf.
 TORCH_CLASSES: tuple[type, ...] = (
@@ -84,8 +93,8 @@ def save_safe(model: OffPolicyAlgorithm, path: str | pathlib.Path, own_classes: 
     content = {
         "format": SAFE_FORMAT,
         "policy": names[model.policy_class],
-        "observation_space": _encode_space(model.observation_space),
-        "action_space": _encode_space(model.action_space),
+        "observation_space": encode_space(model.observation_space),
+        "action_space": encode_space(model.action_space),
         "settings": {
             name: _encode(_setting(model, name, classes), name, classes)
             for name in _stored_arguments(type(model))
@@ -122,7 +131,7 @@ def load_safe(
     :param kwargs: Constructor's arguments that take the place of the saved ones
     :return: new model instance with loaded weights
     :raises ValueError: If the file is not complete, is of a newer version, does not fit ``env``, or
-        asks for something that is not allowed
+        asks for something that is not allowed. An error of the arguments given here is the constructor's.
     :raises ImportError: If safetensors is not installed
     """
     safetensors = _import_safetensors()
@@ -132,7 +141,7 @@ def load_safe(
     if not path.is_file():
         raise FileNotFoundError(f"There is none of the files {', '.join(map(str, candidates))}")
     data = path.read_bytes()
-    try:
+    with _file_blamed(path):
         tensors = safetensors.load(data)
         length = int.from_bytes(data[:8], "little")
         content = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["sb3_angc"])
@@ -142,7 +151,30 @@ def load_safe(
             )
         if content["format"] < 3:
             _complete(content["settings"], tensors)
-        return _build(cls, content, tensors, _by_name(own_classes), env, device, kwargs)
+        seen = [decode_space(content[name]) for name in ("observation_space", "action_space")]
+        needs_env = content["settings"]["replay_buffer_class"] == {"class": HerReplayBuffer.__name__}
+    if env is not None:
+        env = cls._wrap_env(env, kwargs.get("verbose", 0))
+        check_for_correct_spaces(env, *seen)
+    is_enough = env is not None or not needs_env or "replay_buffer_class" in kwargs
+    require("env", env, is_enough, "given: the HerReplayBuffer of this agent computes rewards by it")
+    build = functools.partial(_build, cls, content, tensors, _by_name(own_classes), seen, env)
+    try:
+        return build(device, kwargs)
+    except OSError:
+        raise
+    except Exception:
+        # Where the file by itself can be loaded, the error is of what was asked for, and told as that.
+        with _file_blamed(path):
+            build("cpu", {"buffer_size": 1} if "buffer_size" in kwargs else {})
+        raise
+
+
+@contextmanager
+def _file_blamed(path: pathlib.Path) -> Iterator[None]:
+    """Errors within are told as faults of the file."""
+    try:
+        yield
     except OSError:
         raise
     except Exception as error:  # whatever wrong types and values lead to
@@ -172,12 +204,12 @@ def _build(
     content: dict[str, Any],
     tensors: dict[str, th.Tensor],
     classes: Classes,
-    env: GymEnv | None,
+    seen: Sequence[spaces.Space[Any]],
+    env: VecEnv | None,
     device: th.device | str,
     kwargs: dict[str, Any],
 ) -> SelfAlgorithm:
-    observation_space = _decode_space(content["observation_space"])
-    action_space = _decode_space(content["action_space"])
+    observation_space, action_space = seen
     allowed = _stored_arguments(cls)
     unknown = [name for name in content["settings"] if name not in allowed]
     if unknown:
@@ -189,15 +221,16 @@ def _build(
         (settings["replay_buffer_kwargs"] or {}).pop(name, None)
     settings.update(kwargs)
     policy_class = cls.policy_aliases[content["policy"]]
-    _check_tensors(tensors, policy_class, observation_space, action_space, settings["policy_kwargs"] or {})
+    by = f"that policy_kwargs={kwargs['policy_kwargs']!r}" if "policy_kwargs" in kwargs else "it"
+    policy_kwargs = settings["policy_kwargs"] or {}
+    _check_tensors(tensors, policy_class, observation_space, action_space, policy_kwargs, by)
     # Created without an environment, as SB3's load() does it.
     make_model: Callable[..., SelfAlgorithm] = cls
     model = make_model(policy_class, None, device=device, _init_setup_model=False, **settings)
     model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
     if env is not None:
-        vec_env = cls._wrap_env(env, model.verbose)
-        model.n_envs = vec_env.num_envs
-        model.set_env(vec_env)
+        model.n_envs = env.num_envs
+        model.set_env(env)
     model._setup_model()
     parameters: dict[str, Any] = {"policy": tensors}
     model.set_parameters(parameters, exact_match=False, device=device)
@@ -216,8 +249,10 @@ def _check_tensors(
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
     policy_kwargs: dict[str, Any],
+    by: str,
 ) -> None:
     """Each must have its place in the policy described: no memory is taken on a file's word alone."""
+    check_keywords("policy_kwargs", policy_kwargs, policy_class, None, None, None)
     # The policy as shapes without memory; nothing moves in it, and fused optimizers would want memory.
     policy_kwargs = {
         **policy_kwargs,
@@ -231,7 +266,7 @@ def _check_tensors(
     )
     if described != stored:
         names = sorted({name for name, _ in described ^ stored})
-        raise ValueError(f"its tensors are not those of the policy it describes: {', '.join(names)}")
+        raise ValueError(f"its tensors are not those of the policy {by} describes: {', '.join(names)}")
 
 
 def _stored_arguments(cls: type[OffPolicyAlgorithm]) -> list[str]:
@@ -310,58 +345,6 @@ def _decode(value: Any, classes: Classes) -> Any:
         schedule, fields = SCHEDULES[value["schedule"]["kind"]]
         return schedule(*(float(value["schedule"][field]) for field in fields))
     return {key: _decode(entry, classes) for key, entry in value.items()}
-
-
-def _encode_space(space: spaces.Space[Any]) -> dict[str, Any]:
-    if isinstance(space, spaces.Box):
-        bounds = {
-            name: bound.flat[0].item() if (bound == bound.flat[0]).all() else bound.tolist()
-            for name, bound in (("low", space.low), ("high", space.high))
-        }
-        return {"kind": "Box", **bounds, "shape": list(space.shape), "dtype": str(space.dtype)}
-    if isinstance(space, spaces.Discrete):
-        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, spaces.MultiDiscrete):
-        return {
-            "kind": "MultiDiscrete",
-            "nvec": space.nvec.tolist(),
-            "start": space.start.tolist(),
-            "dtype": str(space.dtype),
-        }
-    if isinstance(space, spaces.MultiBinary):
-        sides = list(space.shape)
-        return {"kind": "MultiBinary", "n": sides if len(sides) > 1 else sides[0]}
-    if isinstance(space, spaces.Dict):
-        return {
-            "kind": "Dict",
-            "spaces": {key: _encode_space(part) for key, part in space.spaces.items()},
-        }
-    raise ValueError(f"The space {space} cannot be saved safely")
-
-
-def _decode_space(data: dict[str, Any]) -> spaces.Space[Any]:
-    kind = data["kind"]
-    if kind == "Dict":
-        # Pairs keep their order. Gymnasium sorts a dict's keys: parts of observations would change places.
-        return spaces.Dict([(key, _decode_space(part)) for key, part in data["spaces"].items()])
-    sizes = {"Box": "shape", "Discrete": "n", "MultiDiscrete": "nvec", "MultiBinary": "n"}
-    if kind not in sizes:
-        raise ValueError(f"it names the space {kind!r}, which is not among those allowed")
-    numbers = np.array(data[sizes[kind]], dtype=object).ravel().tolist()
-    size = sum(numbers) if kind == "MultiDiscrete" else math.prod(numbers)
-    if not all(type(number) is int and number >= 1 for number in numbers) or size > LARGEST_SPACE:
-        raise ValueError(f"its space has {data[sizes[kind]]!r} as {sizes[kind]}")
-    if kind == "Box":
-        dtype = np.dtype(str(data["dtype"])).type
-        shape = tuple(data["shape"])
-        low, high = (np.broadcast_to(np.array(data[name], dtype), shape) for name in ("low", "high"))
-        return spaces.Box(low, high, shape, dtype)
-    if kind == "Discrete":
-        return spaces.Discrete(data["n"], start=int(data["start"]))
-    if kind == "MultiDiscrete":
-        start = data.get("start")  # not in files of version 0.1
-        return spaces.MultiDiscrete(data["nvec"], dtype=np.dtype(str(data["dtype"])).type, start=start)
-    return spaces.MultiBinary(data["n"])
 
 
 def _by_name(own_classes: Sequence[type]) -> Classes:

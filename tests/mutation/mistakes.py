@@ -68,6 +68,7 @@ TESTS = {
     "saving/files.py": ["saving/test_resuming.py"],
     "saving/resuming.py": ["saving/test_resuming.py", "angc/test_faults.py", "angc/test_replay.py"],
     "saving/safe_files.py": ["saving/test_safe_files.py"],
+    "saving/spaces.py": ["saving/test_safe_files.py"],
 }
 
 MUTANTS = [
@@ -307,7 +308,7 @@ MUTANTS = [
     Mutant("saving/resuming.py", "ResumableAlgorithm.load_replay_buffer", "self.replay_buffer = before", "pass"),
     Mutant("saving/files.py", "_move", "temporary.replace(path)", "shutil.copyfile(temporary, path)"),
     Mutant("saving/files.py", "writing", "temporary.unlink(missing_ok=True)", "pass"),
-    Mutant("saving/safe_files.py", "_decode_space", "spaces.Dict([(key, _decode_space(part)) for key, part in data['spaces'].items()])", "spaces.Dict({key: _decode_space(part) for key, part in data['spaces'].items()})"),
+    Mutant("saving/spaces.py", "decode_space", "spaces.Dict([(key, decode_space(part)) for key, part in data['spaces'].items()])", "spaces.Dict({key: decode_space(part) for key, part in data['spaces'].items()})"),
     Mutant("saving/safe_files.py", "_check_tensors", "described != stored", "False"),
     Mutant("saving/safe_files.py", "_decode", "value['class'] not in classes", "False"),
 ]  # fmt: skip

@@ -24,7 +24,8 @@ from torch import nn
 from sb3_angc import ANGC, ANGCPolicy
 from sb3_angc.angc.replay import SuccessorReplayBuffer
 from sb3_angc.circuit import Activation
-from sb3_angc.saving.safe_files import COUNTERS, _decode_space, _encode_space
+from sb3_angc.saving.safe_files import COUNTERS
+from sb3_angc.saving.spaces import decode_space, encode_space
 from tests.agents import TINY
 from tests.envs import Parts, counter
 
@@ -90,6 +91,52 @@ def test_no_environment_and_other_arguments(saved: Path) -> None:
         ANGC.load_safe(saved, env=gym.make("Acrobot-v1"), device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"batch_size": -1},
+            ValueError,
+            r"batch_size=-1 is not allowed: it must be an integer of at least 1",
+        ),
+        ({"buffer_size": -1}, ValueError, r"buffer_size=-1 is not allowed"),
+        ({"tau": 2, "buffer_size": 10}, ValueError, r"tau=2 is not allowed"),
+        ({"env": "CartPole-v1"}, ValueError, r"Observation spaces do not match: Box"),
+        ({"env": 5}, ValueError, r"env=5 is not allowed: it must be an environment"),
+        ({"device": "foo"}, RuntimeError, r"device string: foo"),
+        ({"bogus": 1}, TypeError, r".*unexpected keyword argument 'bogus'"),
+        ({"policy": "MlpPolicy"}, TypeError, r".*multiple values for argument 'policy'"),
+        ({"policy_kwargs": {"bogus": 1}}, ValueError, r"policy_kwargs=\{'bogus': 1\} is not allowed: got an"),
+        (
+            {"policy_kwargs": {"net_arch": [8]}},
+            ValueError,
+            r"its tensors are not those of the policy that policy_kwargs=\{'net_arch': \[8\]\} describes: ",
+        ),
+    ],
+    ids=str,
+)
+def test_mistakes_of_the_caller_are_not_the_files(
+    arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    """Each is told as the constructor tells it."""
+    ANGC("Acrobot-v1", **TINY).save_safe(tmp_path / "agent")
+    with pytest.raises(error, match=message) as caught:
+        ANGC.load_safe(tmp_path / "agent", **{"device": "cpu", **arguments})
+    assert "safe file" not in str(caught.value)
+
+
+def test_a_fault_of_the_file_stays_one_whatever_was_asked_for(saved: Path) -> None:
+    header, body = header_of(saved)
+    content = json.loads(header["__metadata__"]["sb3_angc"])
+    content["settings"]["gamma"] = 7
+    write(saved, {**header, "__metadata__": {"sb3_angc": json.dumps(content)}}, body)
+    for arguments in ({}, {"device": "foo"}, {"batch_size": -1}, {"env": "CartPole-v1"}, {"buffer_size": 5}):
+        with pytest.raises(
+            ValueError, match=r"is not a safe file of ANGC that can be loaded: .*gamma=7 is not"
+        ):
+            ANGC.load_safe(saved, **arguments)
+
+
 def test_schedule_of_a_function_is_stored_at_its_present_value(tmp_path: Path) -> None:
     model = ANGC("CartPole-v1", learning_rate=lambda progress: 1e-3 * (1 + progress), **TINY).learn(100)
     model._current_progress_remaining = 0.25
@@ -112,6 +159,12 @@ def test_her_and_dict_observations(strategy: str | GoalSelectionStrategy, tmp_pa
     assert isinstance(loaded.replay_buffer, HerReplayBuffer)
     assert loaded.replay_buffer.n_sampled_goal == 2
     assert loaded.replay_buffer.goal_selection_strategy is GoalSelectionStrategy.FINAL
+    with pytest.raises(
+        ValueError, match=r"env=None is not allowed: it must be given: the HerReplayBuffer of"
+    ):
+        ANGC.load_safe(tmp_path / "her", device="cpu")
+    with pytest.raises(ValueError, match=r"^n_steps=0 is not allowed"):
+        ANGC.load_safe(tmp_path / "her", env=env, n_steps=0, device="cpu")
     ANGC("MultiInputPolicy", Parts(), **TINY).save_safe(tmp_path / "parts")
     observation = {"a": np.ones(1, np.float32), "b": np.ones(1, np.float32)}
     assert ANGC.load_safe(tmp_path / "parts", device="cpu").predict(observation)[0] in (0, 1)
@@ -133,7 +186,7 @@ def test_her_and_dict_observations(strategy: str | GoalSelectionStrategy, tmp_pa
     ids=str,
 )
 def test_spaces(space: spaces.Space[Any]) -> None:
-    assert _decode_space(json.loads(json.dumps(_encode_space(space)))) == space
+    assert decode_space(json.loads(json.dumps(encode_space(space)))) == space
 
 
 def test_parts_of_an_observation_keep_their_order(tmp_path: Path) -> None:
@@ -406,4 +459,4 @@ def test_steps_given_as_a_number_of_numpy(tmp_path: Path) -> None:
 
 def test_space_that_cannot_be_described() -> None:
     with pytest.raises(ValueError, match=r"The space .*Text.* cannot be saved safely"):
-        _encode_space(spaces.Dict({"name": spaces.Text(3)}))
+        encode_space(spaces.Dict({"name": spaces.Text(3)}))
