@@ -18,6 +18,7 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn
+from stable_baselines3.common.utils import get_device
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_angc.common.environments import make_env
@@ -159,6 +160,7 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         """
         check_zip(path)
         env = None if env is None else make_env(env)
+        get_device(device)  # what is none is no fault of the file
         try:
             model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
         except (ValueError, AssertionError, OSError, MemoryError):

@@ -275,6 +275,11 @@ def test_file_of_a_newer_version(
         ANGC.load(tmp_path / "new")
 
 
+def test_a_device_that_is_none_is_not_the_files_fault(saved: tuple[ANGC, Path]) -> None:
+    with pytest.raises(RuntimeError, match=r"^Expected one of cpu, .* device string: foo"):
+        ANGC.load(saved[1], device="foo")
+
+
 def test_missing_file() -> None:
     with pytest.raises(FileNotFoundError):
         ANGC.load("nowhere/at_all")
