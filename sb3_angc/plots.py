@@ -57,7 +57,7 @@ def plot_action_values(
     actions = model.action_space
     if not isinstance(actions, spaces.Discrete):
         raise ValueError(f"action_space={actions} is not allowed: the best of a Discrete's actions is drawn")
-    _check_dimensions(model, dimensions)
+    _check_dimensions(model, dimensions, names)
     require("resolution", resolution, is_integer(resolution, 2), "an integer of at least 2")
     seen = _sample(model)[0].cpu().numpy()
     low, high = np.percentile(seen, [OUTLIERS, 100 - OUTLIERS], axis=0)
@@ -100,7 +100,7 @@ def plot_surprise(model: ANGC, dimensions: Dimensions = (0, 1), names: Sequence[
     :return: One panel with a point for each transition
     :raises ValueError: If there is nothing to draw, or the space is another
     """
-    _check_dimensions(model, dimensions)
+    _check_dimensions(model, dimensions, names)
     policy = model.policy
     raw, batch = _sample(model)
     if policy.epistemic_reward.divisor == 0:
@@ -131,7 +131,7 @@ def plot_settling(model: ANGC, steps: int | None = None) -> Figure:
     :param model: A trained agent
     :param steps: Settling steps; ``None`` is what the agent takes, and at least 5 where more change anything
     :return: A panel for each circuit, with a line for each layer that is predicted, the output last
-    :raises ValueError: If there is nothing to draw
+    :raises ValueError: If there is nothing to draw, or no step
     """
     figure, panels = _new_figure(2)
     for axes, (name, (circuit, x, y, clamped)) in zip(
@@ -166,10 +166,11 @@ def energy_by_layer(
     :param x: Input, ``(batch, n_in)``
     :param y: Output to clamp, ``(batch, n_out)``
     :param clamped: 1 where an output is clamped, 0 where it is free; ``None`` clamps all
-    :param steps: As in :func:`plot_settling`
+    :param steps: As in :func:`plot_settling`, at least 1
     :return: Before settling and after each step, each layer's
         :func:`~sb3_angc.circuit.diagnostics.layer_energies`
     """
+    require("steps", steps, steps is None or is_integer(steps, 1), "None or an integer of at least 1")
     settings, bundles = circuit.settings, circuit.bundles
     taken = settings.inference_steps or len(bundles)
     if steps is None:  # a schedule ends when each layer has moved
@@ -221,7 +222,8 @@ class PlotsCallback(MeasuringCallback):
     :param dimensions: Of the observation, for the first two figures
     :param names: Of these dimensions
     :param verbose: Verbosity level: 0 for no output, 1 for info messages, 2 for debug messages
-    :raises ValueError: If ``frequency`` is not an integer of at least 1
+    :raises ValueError: If ``frequency`` is not an integer of at least 1; when training starts, if the
+        observations have no such dimensions, or there are not two names
     """
 
     def __init__(
@@ -236,6 +238,10 @@ class PlotsCallback(MeasuringCallback):
 
     def _on_training_start(self) -> None:
         super()._on_training_start()
+        # What the first drawing needs, before training for it
+        _figure_class()
+        if self._places_states():
+            _check_dimensions(self.model, self.dimensions, self.names)
         if all(isinstance(each, WITHOUT_FIGURES) for each in self.logger.output_formats):
             warnings.warn(
                 "PlotsCallback draws for nobody: no log takes figures. Give the agent a tensorboard_log, or "
@@ -252,9 +258,8 @@ class PlotsCallback(MeasuringCallback):
 
     def figures(self) -> dict[str, Figure]:
         """:return: All figures of the agent as it is, by name"""
-        space = self.model.observation_space
         drawn: dict[str, Callable[[], Figure]] = {}
-        if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0] >= 2:
+        if self._places_states():
             if isinstance(self.model.action_space, spaces.Discrete):
                 drawn["action_values"] = lambda: plot_action_values(self.model, self.dimensions, self.names)
             if self.model.alpha_epistemic > 0:
@@ -262,6 +267,11 @@ class PlotsCallback(MeasuringCallback):
         drawn["settling"] = lambda: plot_settling(self.model)
         drawn["weights"] = lambda: plot_weights(self.model)
         return {name: draw() for name, draw in drawn.items()}
+
+    def _places_states(self) -> bool:
+        """Whether observations have two dimensions to place states by."""
+        space = self.model.observation_space
+        return isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0] >= 2
 
 
 def _sample(model: ANGC) -> tuple[th.Tensor, replay.Batch]:
@@ -273,14 +283,20 @@ def _sample(model: ANGC) -> tuple[th.Tensor, replay.Batch]:
         return samples.observations, replay.seen(samples, model.policy, model.gamma)
 
 
-def _check_dimensions(model: ANGC, dimensions: Dimensions) -> None:
-    """:raises ValueError: If observations have no such two dimensions that could be drawn"""
+def _check_dimensions(model: ANGC, dimensions: Any, names: Any) -> None:
+    """:raises ValueError: If observations have no such two dimensions to draw, or there are not two names"""
     space = model.observation_space
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         raise ValueError(f"observation_space={space} is not allowed: a Box of one dimension is drawn")
     size = space.shape[0]
-    are_two = len(dimensions) == 2 and len({*dimensions} & {*range(size)}) == 2
+    are_two = _is_pair(dimensions) and all(is_integer(each, 0) and each < size for each in dimensions)
+    are_two = are_two and dimensions[0] != dimensions[1]
     require("dimensions", dimensions, are_two, f"two different ones from 0 to {size - 1}")
+    require("names", names, names is None or _is_pair(names), "None, or two names")
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) and len(value) == 2
 
 
 def _edges(centres: np.ndarray[Any, Any]) -> tuple[float, float]:
@@ -298,16 +314,19 @@ def _new_figure(rows: int, height: float = 3.2) -> tuple[Figure, Any]:
     A figure that no window and no list of open figures holds, and its panels: one below the other, so that a
     narrow screen shows them whole.
     """
+    figure = _figure_class()(figsize=(5.2, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, squeeze=False).flatten()
+
+
+def _figure_class() -> type[Figure]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("Figures need matplotlib: pip install 'sb3_angc[plots]'") from error
-    figure = Figure(figsize=(5.2, height * rows), layout="constrained")
-    return figure, figure.subplots(rows, squeeze=False).flatten()
+    return Figure
 
 
 def _name(panels: Sequence[Axes], dimensions: Dimensions, names: Sequence[str] | None) -> None:
     labels = [f"observation {index}" for index in dimensions] if names is None else names
-    require("names", names, len(labels) == 2, "None, or two names")
     for axes in panels:
         axes.set(xlabel=labels[0], ylabel=labels[1])

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from sb3_angc.angc.angc import ANGC
 from sb3_angc.angc.update import settle_generator
 from sb3_angc.circuit import CircuitDiagnostics
+from sb3_angc.common.checks import check_positive_integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,9 +73,10 @@ def plot_epistemic_reward(
     :param axes: Where to draw; ``None`` makes a figure
     :return: The axes, with one image; row ``i`` of its data belongs to the ``i``-th value of the
         observation's second number
-    :raises ValueError: If the observations are not two bounded numbers, the state cannot be set, or there are
-        too many actions
+    :raises ValueError: If the observations are not two bounded numbers, the state cannot be set, there are
+        too many actions, or ``resolution`` is not an integer of at least 1
     """
+    check_positive_integer("resolution", resolution)
     space = env.observation_space
     if not isinstance(space, spaces.Box) or space.shape != (2,) or not space.is_bounded():
         raise ValueError(

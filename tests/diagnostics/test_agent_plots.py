@@ -173,8 +173,32 @@ def test_callback_draws_what_fits(model: ANGC) -> None:
         plots.PlotsCallback(frequency=wrong)
 
 
+@pytest.mark.filterwarnings("ignore:PlotsCallback draws for nobody")
+def test_what_the_callback_cannot_draw_is_told_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its first drawing it would end a run that has learned for hours."""
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"dimensions": (0, 4)}, r"dimensions=\(0, 4\) is not allowed: .* from 0 to 3"),
+        ({"dimensions": 5}, "dimensions=5 is not allowed"),
+        ({"names": ["position"]}, r"names=\['position'\] is not allowed: it must be None, or two names"),
+        ({"names": "xy"}, "names='xy' is not allowed"),
+    ]
+    for arguments, message in wrong:
+        agent = ANGC("CartPole-v1", **TINY)
+        with pytest.raises(ValueError, match=message):
+            agent.learn(100, callback=plots.PlotsCallback(**arguments))
+        assert agent.num_timesteps == 0
+    # Where no figure has dimensions they do not matter.
+    ANGC(Parts(), **TINY).learn(10, callback=plots.PlotsCallback(dimensions=(7, 9)))
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    agent = ANGC("CartPole-v1", **TINY)
+    with pytest.raises(ImportError, match=r"sb3_angc\[plots\]"):
+        agent.learn(100, callback=plots.PlotsCallback())
+    assert agent.num_timesteps == 0
+
+
 def test_what_cannot_be_drawn_is_told(model: ANGC, monkeypatch: pytest.MonkeyPatch) -> None:
-    for dimensions in ((0, 4), (1, 1), (-1, 0)):
+    wrong: list[Any] = [(0, 4), (1, 1), (-1, 0), 5, (0,), ([0], 1), (0.0, 1), "01"]
+    for dimensions in wrong:
         with pytest.raises(ValueError, match=r"dimensions=.* two different ones from 0 to 3"):
             plots.plot_surprise(model, dimensions)
     with pytest.raises(ValueError, match="The replay buffer is empty"):
@@ -185,6 +209,12 @@ def test_what_cannot_be_drawn_is_told(model: ANGC, monkeypatch: pytest.MonkeyPat
         plots.plot_action_values(ANGC("Pendulum-v1", **TINY))
     with pytest.raises(ValueError, match=r"names=.* is not allowed: it must be None, or two names"):
         plots.plot_surprise(model, names=["position"])
+    wrong = [0, -1, 1.5]
+    for steps in wrong:
+        with pytest.raises(
+            ValueError, match=f"steps={steps} is not allowed: it must be None or an integer of"
+        ):
+            plots.plot_settling(model, steps)
     with pytest.raises(ValueError, match="resolution=1 is not allowed: it must be an integer of at least 2"):
         plots.plot_action_values(model, resolution=1)
     with pytest.raises(ValueError, match="train with alpha_epistemic above 0, here it is 0"):

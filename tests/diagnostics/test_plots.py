@@ -103,6 +103,12 @@ def test_refuses_what_cannot_be_drawn() -> None:
         plot_epistemic_reward(model, gym.make("CartPole-v1"))
     with pytest.raises(ValueError, match="no attribute 'state'"):
         plot_epistemic_reward(model, BoxEnv())
+    for wrong in (0, -1, 1.5):
+        resolution: Any = wrong
+        with pytest.raises(
+            ValueError, match=f"resolution={wrong} is not allowed: it must be an integer of at"
+        ):
+            plot_epistemic_reward(model, gym.make("MountainCar-v0"), resolution=resolution)
     with pytest.raises(ValueError, match="longer than its frequency"):
         plot_errors([])
     figures = diagnose(NGCCircuit([3, 8, 2]), th.randn(4, 3), th.randn(4, 2))
