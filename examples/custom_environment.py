@@ -1,7 +1,7 @@
 """
 An environment of one's own: a corridor with the goal at one end, and a policy that can be checked.
 
-Whatever follows gymnasium's interface and has discrete actions, or actions with bounds, can be learned from
+Whatever follows gymnasium's interface, with actions that are discrete or have bounds, can be learned from
 in this way.
 """
 

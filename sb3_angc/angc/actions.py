@@ -25,12 +25,17 @@ SPACES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Box)
 ACTION_BINS = 3
 # The most outputs of a controller: with 128 units before them, they take about 1 GB of memory.
 LARGEST_OUTPUT = 2**18
+# The most choices where each is an input: all of them, one after the other, take 256 MB.
+LARGEST_INPUT = 2**13
 
 
-def check_action_space(space: spaces.Space[Any], action_bins: int = ACTION_BINS) -> None:
+def check_action_space(
+    space: spaces.Space[Any], action_bins: int = ACTION_BINS, as_input: bool = False
+) -> None:
     """
     :param space: An action space
     :param action_bins: As in :class:`ActionParts`
+    :param as_input: As in :class:`ActionParts`
     :raises ValueError: If the circuits cannot choose what is of this space
     """
     require("action_bins", action_bins, is_integer(action_bins, 2), "an integer of at least 2")
@@ -53,12 +58,13 @@ def check_action_space(space: spaces.Space[Any], action_bins: int = ACTION_BINS)
     if way_out:
         raise ValueError(f"action_space={in_a_line(space)} is not allowed: {way_out}")
     n_outputs = _n_outputs(space, action_bins)
-    if n_outputs > LARGEST_OUTPUT:
+    largest = LARGEST_INPUT if as_input else LARGEST_OUTPUT
+    if n_outputs > largest:
         bins = f" with action_bins={action_bins}" if isinstance(space, spaces.Box) else ""
         raise ValueError(
             f"action_space={in_a_line(space)}{bins} is not allowed: its parts have {n_outputs} values "
-            f"together, and at most {LARGEST_OUTPUT} are allowed. Split or group them with gymnasium's "
-            "TransformAction"
+            f"together, and at most {largest} are allowed{' as inputs' if as_input else ''}. Split or group "
+            "them with gymnasium's TransformAction"
         )
 
 
@@ -116,7 +122,7 @@ class ActionParts(nn.Module):
     padded: th.Tensor | None
 
     def __init__(self, space: spaces.Space[Any], action_bins: int, as_input: bool = False) -> None:
-        check_action_space(space, action_bins)
+        check_action_space(space, action_bins, as_input)
         super().__init__()
         self.as_input = as_input
         self.shape: tuple[int, ...] = space.shape or ()
@@ -143,9 +149,9 @@ class ActionParts(nn.Module):
         if self.n_parts == 1:
             return values.argmax(dim=1, keepdim=True)
         if self.padded is None:
-            return values.view(len(values), self.n_parts, -1).argmax(dim=2) + self.first
+            return values.view(values.shape[0], self.n_parts, -1).argmax(dim=2) + self.first
         best = values[:, self.padded].argmax(dim=2, keepdim=True)
-        return self.padded.expand(len(values), -1, -1).gather(2, best).squeeze(2)
+        return self.padded.expand(values.shape[0], -1, -1).gather(2, best).squeeze(2)
 
     def actions(self, choices: th.Tensor) -> th.Tensor:
         """
@@ -154,7 +160,7 @@ class ActionParts(nn.Module):
         """
         if self.are_choices:
             return choices.squeeze(1)
-        return self.levels.take(choices).view(len(choices), *self.shape)
+        return self.levels[choices].view(choices.shape[0], *self.shape)
 
     def choices(self, stored: th.Tensor) -> th.Tensor:
         """
@@ -162,7 +168,7 @@ class ActionParts(nn.Module):
             ``(batch, n_parts)``
         :return: Their choices; of numbers between two values the nearer one's, ``(batch, n_parts)``
         """
-        return ((stored - self.start) / self.step).round().long() + self.first
+        return ((stored.to(self.start) - self.start) / self.step).round().long() + self.first
 
     def chosen(self, choices: th.Tensor, dtype: th.dtype) -> th.Tensor:
         """
@@ -170,7 +176,7 @@ class ActionParts(nn.Module):
         :param dtype: Of the result
         :return: 1 at the choices, 0 elsewhere, ``(batch, n_outputs)``
         """
-        nothing = th.zeros(len(choices), self.n_outputs, dtype=dtype, device=choices.device)
+        nothing = th.zeros(choices.shape[0], self.n_outputs, dtype=dtype, device=choices.device)
         return nothing.scatter_(1, choices, 1.0)
 
     def outputs(self, controller: NGCCircuit, features: th.Tensor) -> th.Tensor:

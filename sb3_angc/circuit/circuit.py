@@ -217,11 +217,11 @@ class NGCCircuit(nn.Module):
 
         :param x: Input, ``(batch, layer_sizes[0])``
         :return: Output, ``(batch, layer_sizes[-1])``
-        :raises ValueError: If the circuit diverged: the layer is named
+        :raises ValueError: If it settles, and diverged: the layer is named
         """
         if self.settings.settles_at_projection:
             return self.project(x)
-        free = x.new_zeros(len(x), self.layer_sizes[-1])
+        free = x.new_zeros(x.shape[0], self.layer_sizes[-1])
         state = self.settle(x, free, clamped=free)
         return self.bundles[-1].predict(state.activities[-1])
 
@@ -235,16 +235,19 @@ class NGCCircuit(nn.Module):
         :return: Outputs, ``(batch, n_endings, layer_sizes[-1])``
         :raises ValueError: As :meth:`infer`, or if a beginning and an ending make no whole input
         """
-        if x.shape[1] + endings.shape[1] != self.layer_sizes[0]:
+        first = self.bundles[0]
+        longest = first.in_sizes[-1] if isinstance(first, ParallelSynapses) else self.layer_sizes[0]
+        fits = x.ndim == endings.ndim == 2 and endings.shape[1] <= longest
+        if not fits or x.shape[1] + endings.shape[1] != self.layer_sizes[0]:
             raise ValueError(
                 f"x and endings of shapes {tuple(x.shape)} and {tuple(endings.shape)} are not allowed: their "
-                f"rows must have {self.layer_sizes[0]} numbers together"
+                f"rows must have {self.layer_sizes[0]} numbers together, the ending at most {longest} of them"
             )
         if self.settings.settles_at_projection:
             return project_with_each(self.bundles, self.settings, x, endings)
-        n = len(endings)
-        every = th.cat([x.repeat_interleave(n, dim=0), endings.repeat(len(x), 1)], dim=1)
-        return self.infer(every).view(len(x), n, -1)
+        n_rows, n_endings = x.shape[0], endings.shape[0]
+        every = [x.repeat_interleave(n_endings, dim=0), endings.repeat(n_rows, 1)]
+        return self.infer(th.cat(every, dim=1)).view(n_rows, n_endings, -1)
 
     def settle(self, x: th.Tensor, y: th.Tensor, clamped: th.Tensor | None = None) -> CircuitState:
         """
@@ -260,7 +263,7 @@ class NGCCircuit(nn.Module):
             or the circuit diverged: the layer is named
         """
         self._check_input(x)
-        shape = len(x), self.layer_sizes[-1]
+        shape = x.shape[0], self.layer_sizes[-1]
         for argument, value in (("y", y), ("clamped", clamped)):
             if value is not None and tuple(value.shape) != shape:
                 found = tuple(value.shape)

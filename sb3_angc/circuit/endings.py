@@ -8,6 +8,7 @@ docs/lab_notes.md, "Actions as inputs", has the time that this saves.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 
 import torch as th
 from torch.nn import functional as F
@@ -24,42 +25,46 @@ def project_with_each(
     """
     The projections of each row of ``x`` followed by each ending. Where the input has parts side by side,
     endings are of the last: the others depend on ``x`` alone, and so does what they add to the first layer
-    that is one.
+    that is one. What endings add does not depend on ``x``.
 
     :param bundles: The circuit's synapses, from input to output
     :param settings: The circuit's settings
     :param x: The beginnings of inputs, ``(batch, n)``
-    :param endings: ``(n_endings, n_in - n)``
+    :param endings: The rest of the last part or a piece of it, ``(n_endings, n_in - n)``
     :return: Outputs, ``(batch, n_endings, n_out)``
     """
     phi = get_activation(settings.activation).function
-    first = bundles[0]
-    n_own = first.in_sizes[-1] if isinstance(first, ParallelSynapses) else endings.shape[1]
-    shared, rest = x.tensor_split([first.in_features - n_own], dim=1)
-    own = th.cat(
-        [rest.unsqueeze(1).expand(-1, len(endings), -1), endings.expand(len(x), -1, -1)], dim=2
-    ).flatten(0, 1)
     if settings.activate_input:
-        shared, own = phi(shared), phi(own)
-    *before, output = bundles
-    apart = [bundle for bundle in before if isinstance(bundle, ParallelSynapses)]
-    for side_by_side in apart:
-        *parts, last = side_by_side
-        rows = th.split(shared, side_by_side.in_sizes[:-1], dim=1)
+        x, endings = phi(x), phi(endings)
+    *before, _ = bundles
+    side_by_side = list(takewhile(lambda bundle: isinstance(bundle, ParallelSynapses), before))
+    shared, own = x, endings.unsqueeze(0)  # (batch, n), and (batch or 1, n_endings, n)
+    for bundle in side_by_side:
+        assert isinstance(bundle, ParallelSynapses)
+        *parts, last = bundle
+        *rows, beginning = shared.tensor_split(list(accumulate(bundle.in_sizes[:-1])), dim=1)
         predictions = [part.predict(part_rows) for part, part_rows in zip(parts, rows, strict=True)]
-        shared, own = phi(th.cat(predictions, dim=1)), phi(last.predict(own))
-    joining, *others = [*before[len(apart) :], output]
-    joined = _predict_joined(joining, shared, own, len(endings))
+        own = phi(_predict_joined(last, beginning, own))  # of later layers nothing is left at the beginning
+        shared = phi(th.cat([x[:, :0], *predictions], dim=1))
+    joining, *others = bundles[len(side_by_side) :]
+    joined = _predict_joined(joining, shared, own)
+    rows_and_endings = joined.shape[:2]
+    joined = joined.flatten(0, 1)
     for bundle in others:
         joined = bundle.predict(phi(joined))
-    return joined.view(len(x), len(endings), -1)
+    return joined.view(*rows_and_endings, -1).expand(x.shape[0], -1, -1)
 
 
-def _predict_joined(bundle: Bundle, shared: th.Tensor, own: th.Tensor, n_endings: int) -> th.Tensor:
-    """The prediction from each row of ``shared`` beside each of its rows of ``own``."""
+def _predict_joined(bundle: Bundle, shared: th.Tensor, own: th.Tensor) -> th.Tensor:
+    """
+    The prediction from each row of ``shared``, ``(batch, n)``, beside each of ``own``,
+    ``(batch or 1, n_endings, m)``: ``(batch, n_endings, out_features)``.
+    """
+    if shared.shape[1] == 0:  # what comes of the endings alone stays one row for all
+        return bundle.predict(own.flatten(0, 1)).view(*own.shape[:2], -1)
     if type(bundle) is DenseSynapses:  # a subclass may predict in another way
         of_shared, of_own = bundle.weight.tensor_split([shared.shape[1]], dim=1)
-        from_shared = F.linear(shared, of_shared, bundle.bias).unsqueeze(1)
-        from_own = F.linear(own, of_own).view(len(shared), n_endings, -1)
-        return (from_shared + from_own).flatten(0, 1)
-    return bundle.predict(th.cat([shared.repeat_interleave(n_endings, dim=0), own], dim=1))
+        return F.linear(shared, of_shared, bundle.bias).unsqueeze(1) + F.linear(own, of_own)
+    size = shared.shape[0], own.shape[1], -1
+    rows = th.cat([shared.unsqueeze(1).expand(size), own.expand(size)], dim=2)
+    return bundle.predict(rows.flatten(0, 1)).view(*rows.shape[:2], -1)

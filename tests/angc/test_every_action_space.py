@@ -88,11 +88,27 @@ def test_compiled_updates_are_the_updates(kind: str, clamp_all_actions: bool) ->
     )
 
 
-def test_policy_can_be_exported() -> None:
-    policy = ANGC(Sum(SPACES["MultiDiscrete"]), **TINY).learn(100).policy
-    observations = th.randn(4, 3)
-    exported = th.export.export(policy, (observations,))
-    assert th.equal(exported.module()(observations), policy(observations))
+@pytest.mark.parametrize("action_input", [False, True], ids=["outputs", "inputs"])
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_policy_can_be_exported_for_batches_of_any_size(space: spaces.Space[Any], action_input: bool) -> None:
+    settings = {**TINY, "policy_kwargs": {**TINY["policy_kwargs"], "action_input": action_input}}
+    policy = ANGC(Sum(space), **settings).learn(60).policy
+    n_numbers = policy.action_parts.n_parts
+    few, many = th.randn(4, n_numbers), th.randn(9, n_numbers)
+    exported = th.export.export(policy, (few,), dynamic_shapes=({0: th.export.Dim("batch")},)).module()
+    trace: Any = th.jit.trace  # torch has no types for it
+    traced = trace(policy, few)
+    for observations in (few, many):
+        assert th.equal(exported(observations), policy(observations))
+        assert th.equal(traced(observations), policy(observations))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int64])
+def test_numbers_of_an_action_may_be_of_any_integer_type(dtype: Any) -> None:
+    space = spaces.MultiDiscrete([2, 3], dtype=dtype)
+    model = ANGC(Sum(space), **TINY).learn(60)
+    action, _ = model.predict(np.zeros(2, np.float32))
+    assert space.contains(action)
 
 
 def test_vec_normalize_and_evaluation() -> None:
@@ -189,6 +205,11 @@ def test_epistemic_reward_of_continuous_actions_is_drawn() -> None:
         (spaces.Box(1, 1, (2,)), {}, "the upper ones above the lower ones"),
         (spaces.Box(0, 5, (2,), np.int32), {}, "Integers are a MultiDiscrete"),
         (spaces.Box(0, 1, (2**17,)), {}, "393216 values together, and at most 262144 are allowed"),
+        (
+            spaces.Discrete(8193),
+            {"action_input": True},
+            "8193 values together, and at most 8192 are allowed as inputs",
+        ),
         (spaces.Box(0, 1, (2,)), {"action_bins": 10**9}, "with action_bins=1000000000 is not allowed"),
         (spaces.Box(0, 1, (2,)), {"action_bins": 1}, "action_bins=1 is not allowed: it must be an integer"),
         (spaces.Box(0, 1, (2,)), {"action_bins": 2.5}, "action_bins=2.5 is not allowed"),

@@ -17,6 +17,7 @@ LAYERS: dict[str, list[Layer]] = {
     "an image": [[IMAGE, 4], [Convolution(3, 3), 5], 8, 1],
     "an image, two convolutions": [[IMAGE, 4], [Convolution(3, 3), 5], [Convolution(2, 2), 6], 8, 1],
     "two images and numbers": [[IMAGE, IMAGE, 7], [Convolution(3, 3), Convolution(2, 3), 5], 8, 2],
+    "one part": [[9], [6], [5], 1],
     "parts to the end": [[IMAGE, 4], [Convolution(3, 3), 5], [2, 3]],
 }
 
@@ -48,17 +49,31 @@ def test_synapses_of_ones_own_are_asked_for_their_prediction() -> None:
 
 
 def test_what_inputs_share_is_computed_once() -> None:
-    """By hand: the convolution and its product with the dense layer for six rows, the rest for 18."""
+    """By hand: the convolution and its product with the dense layer for six rows, the endings' for three."""
     circuit = NGCCircuit(LAYERS["an image"]).double()
     x, endings = th.randn(6, 72, dtype=th.float64), th.randn(3, 4, dtype=th.float64)
     with FlopCounterMode(display=False) as counter:
         circuit.infer_with_each(x, endings)
-    shared = 16 * 3 * 18 + 48 * 8
-    own = 4 * 5 + 5 * 8 + 8 * 1
-    assert counter.get_total_flops() == 2 * (6 * shared + 18 * own)
+    of_rows, of_endings, of_both = 16 * 3 * 18 + 48 * 8, 4 * 5 + 5 * 8, 8 * 1
+    assert counter.get_total_flops() == 2 * (6 * of_rows + 3 * of_endings + 18 * of_both)
+
+
+def test_bundles_of_ones_own_between_parallel_ones() -> None:
+    for index, (n_in, n_out) in enumerate([(9, 12), (12, 12), (12, 12)]):
+        circuit = NGCCircuit([[4, 5], [6, 6], [6, 6], [6, 6], 2])
+        circuit.replace_synapses(index, DenseSynapses(n_in, n_out, bias=True, learned_feedback=True))
+        th.testing.assert_close(*both(circuit.double(), n_ending=3))
 
 
 def test_a_beginning_and_an_ending_must_make_an_input() -> None:
     circuit = NGCCircuit([9, 8, 1])
-    with pytest.raises(ValueError, match=r"shapes \(6, 5\) and \(3, 3\) are not allowed: .* have 9 numbers"):
+    told = (
+        r"shapes \(6, 5\) and \(3, 3\) are not allowed: their rows must have 9 numbers together, .* at most 9"
+    )
+    with pytest.raises(ValueError, match=told):
         circuit.infer_with_each(th.zeros(6, 5), th.zeros(3, 3))
+    with pytest.raises(ValueError, match=r"shapes \(6, 9\) and \(3,\) are not allowed"):
+        circuit.infer_with_each(th.zeros(6, 9), th.zeros(3))
+    parts = NGCCircuit([[4, 5], [6, 6], 2])
+    with pytest.raises(ValueError, match="9 numbers together, the ending at most 5 of them"):
+        parts.infer_with_each(th.zeros(6, 3), th.zeros(3, 6))
