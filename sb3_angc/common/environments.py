@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import gymnasium as gym
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_angc.common.checks import require
 
@@ -49,5 +48,7 @@ def make_env(env: GymEnv | str, verbose: int = 0, policies: Iterable[str] = ()) 
     allowed = (
         "an environment, a VecEnv or the id of a registered environment, and no class or function of one"
     )
-    require("env", env, isinstance(made, (gym.Env, VecEnv)), allowed)
+    # Not by its type: SB3 takes environments of the former gym, too.
+    is_environment = hasattr(made, "observation_space") and not isinstance(made, type)
+    require("env", env, is_environment, allowed)
     return made
