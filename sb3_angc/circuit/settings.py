@@ -61,7 +61,8 @@ class CircuitSettings:
     :param use_derivatives: Whether errors that come back are multiplied by ``phi'``. The papers
         leave the derivative out.
     :param feedback: ``"learned"``: errors travel back over their own synapses ``E``.
-        ``"tied"``: over ``W``'s transpose (weight transport).
+        ``"tied"``: over ``W``'s transpose (weight transport); the next four settings, which concern ``E``,
+        have no effect then.
     :param mirror_patterns: Patterns of random activity from which learned ``E`` takes up ``W``'s
         transpose when the circuit is made, before any learning (weight mirror, Akrout et al. 2019,
         https://arxiv.org/abs/1904.05391); equal changes keep the two aligned from there. 0 leaves

@@ -25,6 +25,8 @@ class Recorder:
     def get_interval_estimates(scores: Any, *more: Any, **settings: Any) -> Any:
         return scores, more, settings
 
+    create_performance_profile = get_interval_estimates
+
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
@@ -57,6 +59,17 @@ def test_scores_are_between_random_and_solved(saved: Path, monkeypatch: pytest.M
                 warnings.warn(f"{name} not found for normalizing scores, ...", stacklevel=1)
         assert [str(each.message).split()[0] for each in told] == ["Unknown-v0"]
     assert module.rly is Recorder
+
+
+def test_profiles_are_of_scores_normalized_once(saved: Path) -> None:
+    """Where scores are 0 and 1, all runs are above -0.5, half above 0.5 and none above 1.5."""
+    pytest.importorskip("rliable", reason="rliable is in the extra 'zoo'")
+    tasks = [TASKS["CartPole-v1"], TASKS["Acrobot-v1"]]
+    runs = np.array([[task.random_return for task in tasks], [task.threshold for task in tasks]])
+    saved.write_bytes(pickle.dumps({"CartPole-v1": {}, "Acrobot-v1": {}, "results_table": {}}))
+    with normalized_scores(["-i", str(saved)]):
+        profiles, _ = module.rly.create_performance_profile({"a": runs}, np.array([-0.5, 0.5, 1.5]), reps=5)
+    np.testing.assert_allclose(profiles["a"], [1.0, 0.5, 0.0])
 
 
 def test_environments_are_those_that_are_shown(saved: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch as th
 from torch import nn
@@ -32,20 +32,15 @@ class ParallelSynapses(nn.Module):
 
     def predict(self, activity: th.Tensor) -> th.Tensor:
         """The parts' predictions: ``(batch, in_features)`` to ``(batch, out_features)``."""
-        rows = th.split(activity, self.in_sizes, dim=1)
-        return th.cat([part.predict(part_rows) for part, part_rows in zip(self, rows, strict=True)], dim=1)
+        return _side_by_side([part.predict for part in self], activity, self.in_sizes)
 
     def predict_change(self, change: th.Tensor) -> th.Tensor:
         """How the prediction changes with the activity."""
-        rows = th.split(change, self.in_sizes, dim=1)
-        return th.cat(
-            [part.predict_change(part_rows) for part, part_rows in zip(self, rows, strict=True)], dim=1
-        )
+        return _side_by_side([part.predict_change for part in self], change, self.in_sizes)
 
     def feed_back(self, error: th.Tensor) -> th.Tensor:
         """What each part feeds back: ``(batch, out_features)`` to ``(batch, in_features)``."""
-        rows = th.split(error, self.out_sizes, dim=1)
-        return th.cat([part.feed_back(part_rows) for part, part_rows in zip(self, rows, strict=True)], dim=1)
+        return _side_by_side([part.feed_back for part in self], error, self.out_sizes)
 
     def incoming(self) -> th.Tensor:
         """Summed absolute ``W`` into each postsynaptic neuron, ``(1, out_features)``."""
@@ -53,8 +48,7 @@ class ParallelSynapses(nn.Module):
 
     def outgoing(self, values: th.Tensor) -> th.Tensor:
         """What the postsynaptic neurons' values add up to at each presynaptic one, ``(1, in_features)``."""
-        rows = th.split(values, self.out_sizes, dim=1)
-        return th.cat([part.outgoing(part_rows) for part, part_rows in zip(self, rows, strict=True)], dim=1)
+        return _side_by_side([part.outgoing for part in self], values, self.out_sizes)
 
     def squared_spectral_norm(self) -> th.Tensor:
         """The largest of the parts' squared spectral norms: that of the joint, block-diagonal matrix."""
@@ -69,3 +63,11 @@ class ParallelSynapses(nn.Module):
         for part in self.parts:
             assert isinstance(part, Synapses)
             yield part
+
+
+def _side_by_side(
+    functions: Sequence[Callable[[th.Tensor], th.Tensor]], values: th.Tensor, sizes: list[int]
+) -> th.Tensor:
+    """Each function of so many columns of the values, the results beside each other again."""
+    columns = th.split(values, sizes, dim=1)
+    return th.cat([function(its) for function, its in zip(functions, columns, strict=True)], dim=1)
