@@ -54,12 +54,6 @@ def test_dqn_of_the_same_settings_lacks_what_is_not_dqn(environment: str, tmp_pa
     assert {name: value for name, value in angc.items() if name not in only_angc} == dqn
 
 
-def test_acrobot_comes_with_the_settings_of_the_control_study(tmp_path: Path) -> None:
-    """The README takes its row from that study."""
-    [control] = settings_of("control.yml", "Acrobot-v1", tmp_path).values()
-    assert settings_of("control_shipped.yml", "Acrobot-v1", tmp_path)["angc shipped"] == control
-
-
 def test_nothing_is_set_in_the_study_of_defaults_but_the_buffer_of_hindsight(tmp_path: Path) -> None:
     pytest.importorskip("minatar", reason="MinAtar is the extra 'minatar'")
     budgets = {}

@@ -23,6 +23,9 @@ LAYERS: dict[str, list[Layer]] = {
 
 
 def both(circuit: NGCCircuit, n_ending: int) -> tuple[th.Tensor, th.Tensor]:
+    for synapses in circuit.plain_synapses.values():
+        assert synapses.bias is not None
+        synapses.bias.normal_()  # all are 0 before anything is learned
     x = th.randn(6, circuit.layer_sizes[0] - n_ending, dtype=th.float64)
     endings = th.randn(3, n_ending, dtype=th.float64)
     found = circuit.infer_with_each(x, endings)

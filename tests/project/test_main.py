@@ -63,11 +63,11 @@ def test_keeps_model_curve_and_summary(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "budget", "settings", "n_steps"),
+    ("arguments", "budget", "settings", "gradient_steps"),
     [
-        (["--env", "Acrobot-v1"], 100_000, "tuned", 1),
-        (["--env", "Acrobot-v1", "--defaults"], 50_000, "defaults", 5),
-        (["--env", "FrozenLake-v1"], 50_000, "defaults", 5),
+        (["--env", "Acrobot-v1"], 100_000, "tuned", 4),
+        (["--env", "Acrobot-v1", "--defaults"], 50_000, "defaults", 1),
+        (["--env", "FrozenLake-v1"], 50_000, "defaults", 1),
     ],
     ids=str,
 )
@@ -75,7 +75,7 @@ def test_settings_and_budget_are_tuned_where_there_are_any(
     arguments: list[str],
     budget: int,
     settings: str,
-    n_steps: int,
+    gradient_steps: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -87,7 +87,7 @@ def test_settings_and_budget_are_tuned_where_there_are_any(
     assert ("Settings: tuned" if settings == "tuned" else "Settings: ANGC's defaults") in printed
     [folder] = tmp_path.iterdir()
     assert json.loads((folder / "summary.json").read_text())["settings"] == settings
-    assert ANGC.load(folder / "model.zip", device="cpu").n_steps == n_steps
+    assert ANGC.load(folder / "model.zip", device="cpu").gradient_steps == gradient_steps
 
 
 def test_no_finished_episode_has_no_curve(
