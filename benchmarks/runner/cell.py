@@ -34,7 +34,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import load_results
-from stable_baselines3.common.results_plotter import X_TIMESTEPS, ts2xy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import sync_envs_normalization
 
@@ -243,9 +242,10 @@ def read_training(folder: Path, steps: Sequence[int]) -> list[float | None]:
     :param steps: of the evaluations
     :return: for each, the mean over the episodes that ended since the one before; None where none did
     """
-    ends, returns = ts2xy(load_results(str(folder)), X_TIMESTEPS)
-    intervals = np.searchsorted(steps, ends)  # those after the last evaluation come after all others
-    ended = [returns[intervals == number] for number in range(len(steps))]
+    episodes = load_results(str(folder))
+    # Episodes after the last evaluation come after all intervals.
+    intervals = np.searchsorted(steps, episodes["l"].cumsum())
+    ended = [episodes["r"][intervals == number] for number in range(len(steps))]
     return [stored([some.mean()])[0] if len(some) > 0 else None for some in ended]
 
 

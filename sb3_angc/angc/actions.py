@@ -118,7 +118,6 @@ class ActionParts(nn.Module):
     start: th.Tensor
     step: th.Tensor
     levels: th.Tensor
-    every_choice: th.Tensor
     padded: th.Tensor | None
 
     def __init__(self, space: spaces.Space[Any], action_bins: int, as_input: bool = False) -> None:
@@ -138,7 +137,6 @@ class ActionParts(nn.Module):
             padded = first[:, None] + np.where(column < np.array(sizes)[:, None], column, 0)
         for name, value in (("first", first), ("start", start), ("step", step), ("levels", levels)):
             self.register_buffer(name, th.as_tensor(value), persistent=False)
-        self.register_buffer("every_choice", th.arange(self.n_outputs).unsqueeze(1), persistent=False)
         self.register_buffer("padded", None if padded is None else th.as_tensor(padded), persistent=False)
 
     def best(self, values: th.Tensor) -> th.Tensor:
@@ -187,7 +185,7 @@ class ActionParts(nn.Module):
         """
         if not self.as_input:
             return controller.infer(features)
-        every = self.chosen(self.every_choice, features.dtype)
+        every = th.eye(self.n_outputs, dtype=features.dtype, device=features.device)
         return controller.infer_with_each(features, every).squeeze(2)
 
     def beside(self, features: th.Tensor, choices: th.Tensor) -> th.Tensor:

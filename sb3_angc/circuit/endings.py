@@ -36,8 +36,7 @@ def project_with_each(
     phi = get_activation(settings.activation).function
     if settings.activate_input:
         x, endings = phi(x), phi(endings)
-    *before, _ = bundles
-    side_by_side = list(takewhile(lambda bundle: isinstance(bundle, ParallelSynapses), before))
+    side_by_side = list(takewhile(lambda bundle: isinstance(bundle, ParallelSynapses), bundles[:-1]))
     shared, own = x, endings.unsqueeze(0)  # (batch, n), and (batch or 1, n_endings, n)
     for bundle in side_by_side:
         assert isinstance(bundle, ParallelSynapses)

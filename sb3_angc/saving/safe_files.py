@@ -217,7 +217,7 @@ def _build(
     settings = {name: _decode(value, classes) for name, value in content["settings"].items()}
     if isinstance(settings["train_freq"], list):
         settings["train_freq"] = tuple(settings["train_freq"])  # JSON has no tuples
-    for name in ("n_steps", "gamma"):  # which SB3 puts there too: they are settings of their own
+    for name in ("n_steps", "gamma"):  # which earlier files hold there too: they are settings of their own
         (settings["replay_buffer_kwargs"] or {}).pop(name, None)
     settings.update(kwargs)
     policy_class = cls.policy_aliases[content["policy"]]
